@@ -1,0 +1,167 @@
+//! What the crate tells an application about its decisions.
+//!
+//! The core calls one [`Observer`] with borrowed, typed [`Event`]s and nothing else: no logging
+//! facade, no metrics crate. Without an observer an event costs one branch. Events carry names the
+//! operator chose (endpoints) and static labels; never a prompt, an answer, a key or a tenant.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
+
+/// Receives every decision the crate takes.
+///
+/// It is called on the path of a call, so it should count or hand over, not work. A panic inside
+/// it is caught; the observer is then switched off and the panic counted, and the call goes on.
+pub trait Observer: Send + Sync + 'static {
+    /// Called once per event, from whichever thread took the decision.
+    fn on_event(&self, event: &Event<'_>);
+}
+
+/// One decision. Labels are static and of low cardinality.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// An attempt was started on an endpoint.
+    AttemptStarted {
+        /// The endpoint's id.
+        endpoint: &'a str,
+        /// 1 for the first attempt of a call.
+        number: u32,
+    },
+    /// An attempt ended.
+    AttemptEnded {
+        /// The endpoint's id.
+        endpoint: &'a str,
+        /// 1 for the first attempt of a call.
+        number: u32,
+        /// `"success"`, an error kind's label, or `"cancelled"`.
+        outcome: &'static str,
+        /// From the attempt's start to its end.
+        elapsed: Duration,
+        /// From the attempt's start to its first content; `None` when there was none to see.
+        ttft: Option<Duration>,
+    },
+    /// A failed attempt will be followed by another one.
+    Retry {
+        /// The endpoint that failed.
+        endpoint: &'a str,
+        /// The error kind's label.
+        reason: &'static str,
+        /// How long the call waits before it tries again.
+        delay: Duration,
+    },
+    /// A retry was due but the client's retry budget was empty.
+    RetryBudgetExhausted {
+        /// The endpoint that failed.
+        endpoint: &'a str,
+    },
+    /// An endpoint entered a state, or returned to being eligible.
+    EndpointState {
+        /// The endpoint's id.
+        endpoint: &'a str,
+        /// `"eligible"`, `"unhealthy"`, `"cooling"`, `"disabled"` or `"draining"`.
+        state: &'static str,
+        /// What led to it: an error kind's label, or `"expired"`, `"success"`, `"configuration"`.
+        why: &'static str,
+        /// How long the state lasts at the most; `None` when only a change ends it.
+        lasts: Option<Duration>,
+    },
+    /// A call ended, whichever way.
+    CallEnded {
+        /// `"success"`, an error's label, or `"cancelled"`.
+        outcome: &'static str,
+        /// How many attempts were started.
+        attempts: u32,
+        /// From the application's call to the first content it received.
+        ttft: Option<Duration>,
+        /// From the application's call to its end.
+        total: Duration,
+    },
+}
+
+/// The shared handle through which the mechanisms reach the observer, if there is one.
+#[derive(Clone, Default)]
+pub struct Emitter {
+    sink: Option<Arc<Sink>>,
+}
+
+struct Sink {
+    observer: Box<dyn Observer>,
+    off: AtomicBool,
+    panics: AtomicU64,
+}
+
+impl Emitter {
+    /// An emitter whose events go to `observer`.
+    pub fn to(observer: impl Observer) -> Self {
+        let sink = Sink {
+            observer: Box::new(observer),
+            off: AtomicBool::new(false),
+            panics: AtomicU64::new(0),
+        };
+        Self { sink: Some(Arc::new(sink)) }
+    }
+
+    /// Builds the event and delivers it, when somebody listens; otherwise does neither.
+    #[inline]
+    pub fn emit<'a>(&self, event: impl FnOnce() -> Event<'a>) {
+        if let Some(sink) = &self.sink {
+            sink.deliver(&event());
+        }
+    }
+
+    /// How often the observer panicked: 0 or 1, for it is not called again.
+    #[must_use]
+    pub fn observer_panics(&self) -> u64 {
+        self.sink.as_ref().map_or(0, |sink| sink.panics.load(Ordering::Relaxed))
+    }
+}
+
+impl Sink {
+    fn deliver(&self, event: &Event<'_>) {
+        // Relaxed: an event more or less after the switch-off harms nobody.
+        if self.off.load(Ordering::Relaxed) {
+            return;
+        }
+        if catch_unwind(AssertUnwindSafe(|| self.observer.on_event(event))).is_err() {
+            self.off.store(true, Ordering::Relaxed);
+            self.panics.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl fmt::Debug for Emitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emitter").field("observed", &self.sink.is_some()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Panicking;
+
+    impl Observer for Panicking {
+        fn on_event(&self, _: &Event<'_>) {
+            panic!("an observer's own bug");
+        }
+    }
+
+    #[test]
+    fn a_panicking_observer_is_switched_off_and_counted() {
+        let emitter = Emitter::to(Panicking);
+        for _ in 0..3 {
+            emitter.emit(|| Event::RetryBudgetExhausted { endpoint: "a" });
+        }
+        assert_eq!(emitter.observer_panics(), 1);
+    }
+
+    #[test]
+    fn without_an_observer_no_event_is_built() {
+        Emitter::default().emit(|| unreachable!("nobody listens"));
+    }
+}

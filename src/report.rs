@@ -1,0 +1,241 @@
+//! What happened on the way of a call: who served it, what was tried, how long each part took.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::usage::Cost;
+
+/// The name of an endpoint, chosen by whoever configured it. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct EndpointId(Arc<str>);
+
+impl EndpointId {
+    /// The endpoint named `id`.
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self(id.into())
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &*self.0)
+    }
+}
+
+impl fmt::Display for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for EndpointId {
+    fn from(id: &str) -> Self {
+        Self::new(id)
+    }
+}
+
+impl From<String> for EndpointId {
+    fn from(id: String) -> Self {
+        Self::new(id)
+    }
+}
+
+impl From<EndpointId> for String {
+    fn from(id: EndpointId) -> Self {
+        id.as_str().into()
+    }
+}
+
+impl PartialEq<str> for EndpointId {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for EndpointId {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+/// Where an answer came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ServedBy {
+    /// An endpoint answered this call.
+    Endpoint(EndpointId),
+}
+
+impl ServedBy {
+    /// The endpoint, when one answered this call.
+    #[must_use]
+    pub const fn endpoint(&self) -> Option<&EndpointId> {
+        match self {
+            Self::Endpoint(id) => Some(id),
+        }
+    }
+}
+
+impl fmt::Display for ServedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoint(id) => write!(f, "{id}"),
+        }
+    }
+}
+
+/// What a call was doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Phase {
+    /// Waiting for an endpoint, or between two attempts.
+    Waiting,
+    /// An attempt was running and no content had arrived.
+    FirstContent,
+    /// Content was arriving.
+    Streaming,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "waiting for an endpoint",
+            Self::FirstContent => "waiting for the first content",
+            Self::Streaming => "streaming",
+        })
+    }
+}
+
+/// One attempt of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct AttemptReport {
+    /// The endpoint that was tried.
+    pub endpoint: EndpointId,
+    /// From the application's call to the attempt's start.
+    pub started: Duration,
+    /// From the attempt's start to its end.
+    pub elapsed: Duration,
+    /// From the attempt's start to its first content; `None` when none was seen, or when the
+    /// provider does not stream.
+    pub ttft: Option<Duration>,
+    /// The failure's kind; `None` when the attempt succeeded or was abandoned.
+    pub error: Option<crate::error::ErrorKind>,
+    /// The HTTP status of a failure.
+    pub status: Option<u16>,
+}
+
+impl AttemptReport {
+    /// An attempt on `endpoint` that ran from `started` for `elapsed`.
+    #[must_use]
+    pub const fn new(endpoint: EndpointId, started: Duration, elapsed: Duration) -> Self {
+        Self { endpoint, started, elapsed, ttft: None, error: None, status: None }
+    }
+}
+
+/// The attempts of a call, in order. The first one is held inline: most calls need no second.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trail {
+    first: Option<AttemptReport>,
+    rest: Vec<AttemptReport>,
+}
+
+impl Trail {
+    /// No attempts.
+    pub const EMPTY: &'static Self = &Self { first: None, rest: Vec::new() };
+
+    /// Adds the attempt that ended last.
+    pub fn push(&mut self, attempt: AttemptReport) {
+        match self.first {
+            None => self.first = Some(attempt),
+            Some(_) => self.rest.push(attempt),
+        }
+    }
+
+    /// How many attempts ended.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
+    /// Whether none was made.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// The attempts, first to last.
+    pub fn iter(&self) -> impl Iterator<Item = &AttemptReport> {
+        self.first.iter().chain(&self.rest)
+    }
+
+    /// The attempt that ended last.
+    #[must_use]
+    pub fn last(&self) -> Option<&AttemptReport> {
+        self.rest.last().or(self.first.as_ref())
+    }
+}
+
+/// The account of a call that succeeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallReport {
+    /// Where the answer came from.
+    pub served_by: ServedBy,
+    /// What was tried, the attempt that succeeded last.
+    pub attempts: Trail,
+    /// How long the call waited for an endpoint, pauses between attempts included.
+    pub queued: Duration,
+    /// From the application's call to the first content it received, queueing and retries
+    /// included; `None` when the provider does not stream.
+    pub ttft: Option<Duration>,
+    /// From the application's call to the end of the response.
+    pub total: Duration,
+    /// What the answer cost; `None` when no price is known.
+    pub cost: Option<Cost>,
+}
+
+impl CallReport {
+    /// An answer from `served_by` after `total`.
+    #[must_use]
+    pub fn new(served_by: ServedBy, total: Duration) -> Self {
+        Self {
+            served_by,
+            attempts: Trail::default(),
+            queued: Duration::ZERO,
+            ttft: None,
+            total,
+            cost: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trail_keeps_order() {
+        let mut trail = Trail::default();
+        assert!(trail.is_empty() && trail.last().is_none());
+        for id in ["a", "b", "c"] {
+            trail.push(AttemptReport::new(id.into(), Duration::ZERO, Duration::ZERO));
+        }
+        let order: Vec<_> = trail.iter().map(|attempt| attempt.endpoint.as_str()).collect();
+        assert_eq!(order, ["a", "b", "c"]);
+        assert_eq!(trail.last().map(|attempt| attempt.endpoint.as_str()), Some("c"));
+        assert_eq!(trail.len(), 3);
+    }
+}
