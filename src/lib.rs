@@ -1,6 +1,7 @@
 //! Scale an LLM-powered service from one instance to high availability, in process.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod balance;
 pub mod chunk;
 pub mod embed;
 pub mod error;
@@ -19,6 +20,7 @@ pub mod usage;
 
 pub use async_trait::async_trait;
 
+pub use balance::{Balancer, Endpoint};
 pub use chunk::{Chunk, ChunkStream};
 pub use embed::{Embedder, Embedding};
 pub use error::{BuildError, Error, ErrorKind, ProviderError};

@@ -1,0 +1,160 @@
+//! An endpoint as its operator configures it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::BuildError;
+use crate::provider::{Capabilities, Provider};
+use crate::report::EndpointId;
+
+/// A provider with its place in the balancer: id, weight, tier and the models it serves.
+///
+/// ```
+/// use evenkeel::{ChatResponse, Endpoint, provider_fn};
+///
+/// let provider = provider_fn("eu", |_, _| async { Ok(ChatResponse::text_only("hi")) });
+/// let endpoint = Endpoint::new(provider)
+///     .weight(3)
+///     .model("smart")
+///     .map_model("cheap", "vendor-small-2");
+/// assert_eq!(endpoint.id().as_str(), "eu");
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Endpoint {
+    provider: Arc<dyn Provider>,
+    id: EndpointId,
+    weight: u32,
+    tier: u8,
+    models: BTreeMap<String, Option<Arc<str>>>,
+    default_model: Option<String>,
+}
+
+impl Endpoint {
+    /// An endpoint with the provider's id, weight 1 and tier 0 that serves any model.
+    pub fn new(provider: impl Provider) -> Self {
+        Self {
+            id: EndpointId::new(provider.id()),
+            provider: Arc::new(provider),
+            weight: 1,
+            tier: 0,
+            models: BTreeMap::new(),
+            default_model: None,
+        }
+    }
+
+    /// Names it; needed where one provider type serves several endpoints.
+    pub fn with_id(mut self, id: impl Into<EndpointId>) -> Self {
+        self.id = id.into();
+        self
+    }
+
+    /// Sets its share of the traffic, in proportion to the other weights of its tier. An endpoint
+    /// of weight 0 gets none.
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// Sets its tier. A tier is used only when no endpoint of a lower number is available.
+    pub fn tier(mut self, tier: u8) -> Self {
+        self.tier = tier;
+        self
+    }
+
+    /// Serves `model` under its own name. An endpoint that names no model serves any.
+    pub fn model(mut self, model: impl Into<String>) -> Self {
+        self.models.insert(model.into(), None);
+        self
+    }
+
+    /// Serves the logical `model` as `upstream`, the backend's own name for it.
+    pub fn map_model(mut self, model: impl Into<String>, upstream: impl Into<Arc<str>>) -> Self {
+        self.models.insert(model.into(), Some(upstream.into()));
+        self
+    }
+
+    /// Sets the model for calls that name none. Where the endpoint names models and no default,
+    /// the only one is it; where it names none, the provider decides.
+    pub fn default_model(mut self, model: impl Into<String>) -> Self {
+        self.default_model = Some(model.into());
+        self
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> &EndpointId {
+        &self.id
+    }
+
+    pub(crate) fn validate(&self, path: &str) -> Result<(), BuildError> {
+        if self.id.as_str().is_empty() {
+            return Err(BuildError::new(format!("{path}.id"), "must not be empty"));
+        }
+        if self.models.keys().any(String::is_empty) {
+            return Err(BuildError::new(format!("{path}.models"), "a model's name is empty"));
+        }
+        match &self.default_model {
+            Some(model) if !self.serves(model) => Err(BuildError::new(
+                format!("{path}.default_model"),
+                format!("unknown model {model:?}: it is not among the endpoint's models"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn serves(&self, model: &str) -> bool {
+        self.models.is_empty() || self.models.contains_key(model)
+    }
+
+    pub(crate) fn provider(&self) -> &Arc<dyn Provider> {
+        &self.provider
+    }
+
+    pub(crate) const fn share(&self) -> u32 {
+        self.weight
+    }
+
+    pub(crate) const fn tier_number(&self) -> u8 {
+        self.tier
+    }
+
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        self.provider.capabilities()
+    }
+
+    /// The models it names, in order, each with the backend's name for it. The position of a model
+    /// is its slot; a model that is not named has none.
+    pub(crate) fn models(&self) -> impl Iterator<Item = (&str, Arc<str>)> {
+        self.models.iter().map(|(model, upstream)| {
+            (model.as_str(), upstream.clone().unwrap_or_else(|| model.as_str().into()))
+        })
+    }
+
+    /// The slot of the model for calls that name none.
+    pub(crate) fn default_slot(&self) -> Option<usize> {
+        match &self.default_model {
+            Some(default) => self.models.keys().position(|model| model == default),
+            None => (self.models.len() == 1).then_some(0),
+        }
+    }
+
+    /// The default model's name where it is none of the named ones.
+    pub(crate) fn unnamed_default(&self) -> Option<Arc<str>> {
+        self.default_model.as_deref().filter(|_| self.models.is_empty()).map(Arc::from)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { provider: _, id, weight, tier, models, default_model } = self;
+        f.debug_struct("Endpoint")
+            .field("id", id)
+            .field("weight", weight)
+            .field("tier", tier)
+            .field("models", models)
+            .field("default_model", default_model)
+            .finish_non_exhaustive()
+    }
+}
