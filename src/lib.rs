@@ -3,6 +3,7 @@
 
 pub mod balance;
 pub mod chunk;
+pub mod client;
 pub mod embed;
 pub mod error;
 pub mod event;
@@ -22,6 +23,7 @@ pub use async_trait::async_trait;
 
 pub use balance::{Balancer, Endpoint};
 pub use chunk::{Chunk, ChunkStream};
+pub use client::{CompletionStream, LlmClient};
 pub use embed::{Embedder, Embedding};
 pub use error::{BuildError, Error, ErrorKind, ProviderError};
 pub use event::{Event, Observer};

@@ -83,6 +83,16 @@ impl Balancer {
         Ok(Lease::new(member, now))
     }
 
+    /// When `demand` can be served: `now` where [`try_lease`](Self::try_lease) would succeed, else
+    /// the instant at which the first endpoint returns. Takes no lease and no turn.
+    ///
+    /// # Errors
+    /// [`NoLease::Never`] where no endpoint can ever serve the demand, [`NoLease::NotBefore`] of an
+    /// unknown instant where only exclusions stand against it.
+    pub fn earliest(&self, demand: &Demand<'_>, now: Instant) -> Result<Instant, NoLease> {
+        self.shared.snapshot_at(now).pool(demand.model).earliest(demand, now)
+    }
+
     /// What every endpoint is doing at `now`, in the order they were configured. Takes the lock.
     #[must_use]
     pub fn status(&self, now: Instant) -> Vec<EndpointStatus> {

@@ -100,6 +100,17 @@ impl Pool {
         self.tiers.iter().find_map(|tier| tier.pick(demand)).ok_or_else(|| self.refusal(demand))
     }
 
+    /// When an endpoint for `demand` can be picked.
+    pub(crate) fn earliest(&self, demand: &Demand<'_>, now: Instant) -> Result<Instant, NoLease> {
+        if self.tiers.iter().any(|tier| tier.has_one_for(demand)) {
+            return Ok(now);
+        }
+        match self.refusal(demand) {
+            NoLease::NotBefore(Some(at)) => Ok(at.max(now)),
+            refusal => Err(refusal),
+        }
+    }
+
     #[cold]
     fn refusal(&self, demand: &Demand<'_>) -> NoLease {
         if self.all.is_empty() {
@@ -176,6 +187,10 @@ impl Tier {
         let admitted = |member: &&Member| demand.admits(&member.cell) && member.cell.weight > 0;
         let drawn = (1..DRAWS.min(self.members.len())).map(|_| self.draw()).find(admitted);
         drawn.or_else(|| self.members.iter().find(admitted))
+    }
+
+    fn has_one_for(&self, demand: &Demand<'_>) -> bool {
+        self.members.iter().any(|member| member.cell.weight > 0 && demand.admits(&member.cell))
     }
 
     /// What each member is owed by now, in picks.

@@ -1,0 +1,56 @@
+//! Three providers behind one client: traffic follows the weights, and one that fails is routed
+//! around. Needs no key and no network.
+//!
+//! ```text
+//! cargo run --example quickstart
+//! ```
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::time::Duration;
+
+use evenkeel::{
+    CallContext, ChatRequest, ChatResponse, Endpoint, ErrorKind, LlmClient, ProviderError,
+    provider_fn,
+};
+
+/// Answers after 50 milliseconds with what it was asked.
+async fn answer(name: &str, request: ChatRequest) -> Result<ChatResponse, ProviderError> {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let question = request.messages.last().map(|message| message.text()).unwrap_or_default();
+    Ok(ChatResponse::text_only(format!("{name} thought about {question:?}")))
+}
+
+async fn broken(_: ChatRequest, _: CallContext) -> Result<ChatResponse, ProviderError> {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    Err(ProviderError::new(ErrorKind::Server, "temporary error").with_status(500))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let client = LlmClient::builder()
+        .endpoint(
+            Endpoint::new(provider_fn("openai", |request, _| answer("openai", request))).weight(3),
+        )
+        .endpoint(Endpoint::new(provider_fn("anthropic", broken)).weight(1))
+        .endpoint(
+            Endpoint::new(provider_fn("groq", |request, _| answer("groq", request))).weight(1),
+        )
+        .build()?;
+
+    let mut served = BTreeMap::new();
+    for number in 1..=10 {
+        let done = client.complete(format!("Question {number}: explain Rust")).await?;
+        let report = &done.report;
+        let tried: Vec<_> =
+            report.attempts.iter().map(|attempt| attempt.endpoint.as_str()).collect();
+        println!("{}  [{} in {:?}]", done.text(), tried.join(" failed, then "), report.total);
+        *served.entry(report.served_by.to_string()).or_insert(0) += 1;
+    }
+
+    println!("\nserved by: {served:?}");
+    for endpoint in client.balancer().status(evenkeel::time::now()) {
+        println!("{}: {}", endpoint.id, endpoint.condition.label());
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Putting a client together.
+
+use std::sync::Arc;
+
+use crate::balance::{Balancer, Endpoint};
+use crate::chunk::ResponseBounds;
+use crate::client::active::ActiveCalls;
+use crate::client::llm_client::{Inner, LlmClient};
+use crate::client::retry::{RetryBudget, RetryPolicy};
+use crate::error::BuildError;
+use crate::event::{Emitter, Observer};
+use crate::options::Timeouts;
+use crate::rng::Rng;
+use crate::time::now;
+
+/// Configures an [`LlmClient`].
+#[derive(Debug, Default)]
+#[must_use]
+pub struct LlmClientBuilder {
+    endpoints: Vec<Endpoint>,
+    balancer: Option<Balancer>,
+    timeouts: Timeouts,
+    retry: RetryPolicy,
+    bounds: ResponseBounds,
+    emitter: Emitter,
+    seed: Option<u64>,
+}
+
+impl LlmClientBuilder {
+    /// Adds an endpoint to a balancer with default settings.
+    pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.endpoints.push(endpoint);
+        self
+    }
+
+    /// Uses a balancer that was configured apart. It may serve several clients.
+    pub fn balancer(mut self, balancer: Balancer) -> Self {
+        self.balancer = Some(balancer);
+        self
+    }
+
+    /// Sets what each stage of a call may take, for calls that do not say.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Sets how often and how fast failed attempts are followed by others.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// Sets how large an answer may grow.
+    pub fn response_bounds(mut self, bounds: ResponseBounds) -> Self {
+        self.bounds = bounds;
+        self
+    }
+
+    /// Tells `observer` of every decision.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.emitter = Emitter::to(observer);
+        self
+    }
+
+    /// Makes jitter repeatable.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Builds the client.
+    ///
+    /// # Errors
+    /// Names the field at fault: see [`BalancerBuilder::build`](crate::balance::BalancerBuilder),
+    /// and both endpoints and a balancer, a timeout of zero, a retry policy without attempts or
+    /// with shares that are none.
+    pub fn build(self) -> Result<LlmClient, BuildError> {
+        validate_timeouts(&self.timeouts)?;
+        self.retry.validate()?;
+        if self.bounds.bytes == 0 || self.bounds.parts == 0 {
+            return Err(BuildError::new("response_bounds", "must be above zero"));
+        }
+        let Self { endpoints, balancer, timeouts, retry, bounds, emitter, seed } = self;
+        let balancer = balancer_of(endpoints, balancer, seed)?;
+        balancer.observe(emitter.clone());
+        Ok(LlmClient::from_inner(Inner {
+            balancer,
+            active: Arc::new(ActiveCalls::default()),
+            timeouts,
+            retry,
+            budget: RetryBudget::new(&retry, now()),
+            bounds,
+            rng: seed.map_or_else(Rng::from_entropy, Rng::from_seed),
+            emitter,
+        }))
+    }
+}
+
+fn balancer_of(
+    endpoints: Vec<Endpoint>,
+    balancer: Option<Balancer>,
+    seed: Option<u64>,
+) -> Result<Balancer, BuildError> {
+    match balancer {
+        Some(_) if !endpoints.is_empty() => {
+            Err(BuildError::new("balancer", "takes the place of endpoints: give one or the other"))
+        }
+        Some(balancer) => Ok(balancer),
+        None => {
+            let builder = endpoints.into_iter().fold(Balancer::builder(), |b, e| b.endpoint(e));
+            match seed {
+                Some(seed) => builder.seed(seed).build(),
+                None => builder.build(),
+            }
+        }
+    }
+}
+
+fn validate_timeouts(timeouts: &Timeouts) -> Result<(), BuildError> {
+    let Timeouts { connect, first_content, idle, total } = *timeouts;
+    let named = [
+        ("timeouts.connect", connect),
+        ("timeouts.first_content", first_content),
+        ("timeouts.idle", idle),
+        ("timeouts.total", total),
+    ];
+    match named.into_iter().find(|(_, timeout)| timeout.is_zero()) {
+        Some((field, _)) => Err(BuildError::new(field, "must be above zero")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,144 @@
+//! The client itself.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::balance::Balancer;
+use crate::chunk::ResponseBounds;
+use crate::client::active::{ActiveCalls, Drained};
+use crate::client::builder::LlmClientBuilder;
+use crate::client::pipeline;
+use crate::client::retry::{RetryBudget, RetryPolicy};
+use crate::client::stream::CompletionStream;
+use crate::error::Error;
+use crate::event::Emitter;
+use crate::options::{Call, Timeouts};
+use crate::response::Completion;
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// One client over many providers.
+///
+/// Cheap to clone; clones share everything. It owns no task and no thread: all work happens while
+/// a call is polled.
+///
+/// ```
+/// use evenkeel::{ChatResponse, Endpoint, LlmClient, provider_fn};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let client = LlmClient::builder()
+///     .endpoint(Endpoint::new(provider_fn("a", |_, _| async {
+///         Ok(ChatResponse::text_only("Each value has one owner."))
+///     })))
+///     .build()?;
+///
+/// let done = client.complete("What is Rust ownership?").await?;
+/// assert_eq!(done.text(), "Each value has one owner.");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct LlmClient {
+    inner: Arc<Inner>,
+}
+
+/// What the clones of a client and its running calls share.
+pub(super) struct Inner {
+    pub(super) balancer: Balancer,
+    pub(super) active: Arc<ActiveCalls>,
+    pub(super) timeouts: Timeouts,
+    pub(super) retry: RetryPolicy,
+    pub(super) budget: RetryBudget,
+    pub(super) bounds: ResponseBounds,
+    pub(super) rng: Rng,
+    pub(super) emitter: Emitter,
+}
+
+impl LlmClient {
+    /// Starts a configuration.
+    pub fn builder() -> LlmClientBuilder {
+        LlmClientBuilder::default()
+    }
+
+    pub(super) fn from_inner(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Answers whole.
+    ///
+    /// Where the provider streams, the answer is streamed underneath, so that its TTFT is known and
+    /// a stalled backend is noticed before the whole answer is due.
+    ///
+    /// # Errors
+    /// See [`Error`]; every one carries the trail of what was tried. The call ends by its deadline
+    /// whatever the providers do.
+    ///
+    /// # Cancellation
+    /// Dropping the future cancels the attempt upstream and gives back all the call holds.
+    ///
+    /// # Panics
+    /// When polled outside a tokio runtime with its timer enabled and something has to be waited
+    /// for.
+    pub async fn complete(&self, call: impl Into<Call>) -> Result<Completion, Error> {
+        pipeline::complete(&self.inner, call.into()).await
+    }
+
+    /// Answers in pieces. Resolves once the first content has arrived, so failures before it have
+    /// already been retried.
+    ///
+    /// # Errors
+    /// As [`complete`](Self::complete), up to the first content; what fails later is an item of the
+    /// stream.
+    ///
+    /// # Cancellation
+    /// Dropping the future or the stream cancels the attempt upstream and gives back all the call
+    /// holds.
+    ///
+    /// # Panics
+    /// As [`complete`](Self::complete).
+    pub async fn stream(&self, call: impl Into<Call>) -> Result<CompletionStream, Error> {
+        pipeline::stream(&self.inner, call.into()).await
+    }
+
+    /// Stops taking calls, waits for the running ones until `deadline`, and ends what is left with
+    /// [`Error::Closed`]. A call that ends in time is never disturbed.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the client closed, and the running calls alone.
+    pub async fn drain(&self, deadline: Instant) -> Drained {
+        self.inner.active.drain(deadline).await
+    }
+
+    /// Calls that are running, streams included.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.inner.active.running()
+    }
+
+    /// Whether [`drain`](Self::drain) was called.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.inner.active.is_closed()
+    }
+
+    /// The balancer, for its status and to share it.
+    #[must_use]
+    pub fn balancer(&self) -> &Balancer {
+        &self.inner.balancer
+    }
+}
+
+impl fmt::Debug for LlmClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LlmClient")
+            .field("balancer", &self.inner.balancer)
+            .field("running", &self.running())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("balancer", &self.balancer).finish_non_exhaustive()
+    }
+}
