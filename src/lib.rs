@@ -1,23 +1,81 @@
 //! Scale an LLM-powered service from one instance to high availability, in process.
+//!
+//! One [`LlmClient`] stands in front of any number of LLM providers. A call is
+//!
+//! ```text
+//! complete(request) -> response        stream(request) -> chunks
+//! ```
+//!
+//! and on its way it leases an endpoint by weight, is retried elsewhere where that is right, ends by
+//! its deadline, and settles exactly what it took. No proxy, no background task, no global state.
+//!
+//! # Getting started
+//!
+//! ```
+//! use evenkeel::{ChatRequest, ChatResponse, Endpoint, LlmClient, provider_fn};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let eu = provider_fn("eu", |_, _| async { Ok(ChatResponse::text_only("Bonjour")) });
+//! let us = provider_fn("us", |_, _| async { Ok(ChatResponse::text_only("Hello")) });
+//!
+//! let client = LlmClient::builder()
+//!     .endpoint(Endpoint::new(eu).weight(3))
+//!     .endpoint(Endpoint::new(us))
+//!     .build()?;
+//!
+//! let done = client.complete(ChatRequest::new("any").user("Greet me")).await?;
+//! assert_eq!(done.text(), "Bonjour");
+//! assert_eq!(done.report.attempts.len(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # Where things are
+//!
+//! * [`client`]: the client, its builder, the stream it returns, the retry policy.
+//! * [`balance`]: which endpoint an attempt goes to; usable without a client.
+//! * [`provider`]: the [`Provider`] trait for your own backends, and closures as providers.
+//! * [`request`], [`response`], [`chunk`], [`usage`], [`options`]: the vocabulary.
+//! * [`error`]: how calls and attempts fail; [`outcome`]: the one table of what a failure leads to.
+//! * [`report`]: who served a call, what was tried, and how long each part took.
+//! * [`event`]: every decision, for an observer of yours.
+//! * [`time`] and [`rng`]: the only doors to the clock and to randomness, so that tests replay.
+//!
+//! # Features
+//!
+//! All off by default; each only adds modules.
+//!
+//! * `openai`: `providers::OpenAi` and `providers::OpenAiEmbedder`, also for compatible servers.
+//! * `anthropic`: `providers::Anthropic`.
+//! * `test-util`: `testing`, doubles and a conformance suite for your own tests.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-pub mod balance;
-pub mod chunk;
-pub mod client;
-pub mod embed;
-pub mod error;
+// L0: nouns that import nothing of the crate.
 pub mod event;
+pub mod rng;
+mod sync;
+pub mod time;
+
+// L1: the vocabulary.
+pub mod chunk;
+pub mod error;
 pub mod options;
 pub mod outcome;
-pub mod provider;
 pub mod rate_limits;
 pub mod report;
 pub mod request;
 pub mod response;
-pub mod rng;
-mod sync;
-pub mod time;
 pub mod usage;
+
+// L2: the traits users implement.
+pub mod embed;
+pub mod provider;
+
+// L3: mechanisms that do not know one another.
+pub mod balance;
+
+// L4: the composition.
+pub mod client;
 
 pub use async_trait::async_trait;
 
@@ -33,3 +91,7 @@ pub use report::{CallReport, EndpointId, ServedBy};
 pub use request::{ChatRequest, Message, Part, ResponseFormat, Role, Tool, ToolCall, ToolChoice};
 pub use response::{ChatResponse, Completion, FinishReason};
 pub use usage::{Cost, Usage};
+
+#[cfg(all(doctest, feature = "openai", feature = "anthropic"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
