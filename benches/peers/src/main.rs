@@ -1,0 +1,41 @@
+//! Measures the crate beside what it is compared with, in one process.
+//!
+//! Prints the machine, how much the measurement itself scatters, and one line for each row:
+//! `ratio name=<n> value=<x.xx> goal=<g> ok=<true|false>`. A row's value is a ratio, never a time,
+//! so that it means something on another machine. Ends with status 1 when a goal was missed.
+//!
+//! `--quick` measures shorter; other arguments are ignored, since cargo passes its own.
+
+mod alloc;
+mod clock;
+mod machine;
+mod measure;
+mod rows;
+mod seed_select;
+
+use std::env;
+use std::process::ExitCode;
+
+use measure::Effort;
+use rows::Row;
+
+#[global_allocator]
+static COUNTED: alloc::Counting = alloc::Counting;
+
+fn main() -> ExitCode {
+    let quick = env::args().any(|argument| argument == "--quick");
+    let effort = if quick { Effort::QUICK } else { Effort::FULL };
+    println!("{}", machine::line());
+    println!("noise value={:.2}", rows::pick::noise(effort));
+    let reached: Vec<bool> = rows::all().map(|row| report(row, effort)).collect();
+    let missed = reached.iter().filter(|reached| !**reached).count();
+    println!("rows={} missed={missed}", reached.len());
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn report(row: &Row, effort: Effort) -> bool {
+    let value = (row.run)(effort);
+    let ok = row.goal.is_reached(value);
+    println!("ratio name={} value={value:.2} goal={} ok={ok}", row.name, row.goal.bound());
+    ok
+}

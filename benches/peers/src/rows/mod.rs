@@ -1,0 +1,6 @@
+//! What is compared, one file a subject.
+
+pub(crate) mod pick;
+mod row;
+
+pub(crate) use row::{Row, all};

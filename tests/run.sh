@@ -1,0 +1,200 @@
+#!/usr/bin/env bash
+# Sets the machine up and runs every check of the repository. Needs Rust and a network; on a
+# Debian-like machine it installs the rest itself when it runs as root.
+#
+#   bash tests/run.sh
+#
+# Everything it builds or fetches goes to $CARGO_TARGET_DIR (default: target).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly RUST_FLOOR=1.88
+# Older Debian ships Node 18, on which the model server below does not start.
+readonly NODE_FLOOR=20.15
+readonly NODE_PINNED=22.23.3
+# Speaks the OpenAI and Anthropic wires from fixtures; the wire tests talk to it over loopback.
+readonly AIMOCK_PINNED=1.43.0
+readonly MOST_CRATES=49
+
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}"
+mkdir -p "$CARGO_TARGET_DIR/tools"
+CARGO_TARGET_DIR="$(cd "$CARGO_TARGET_DIR" && pwd)"
+readonly TOOLS="$CARGO_TARGET_DIR/tools"
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+
+main() {
+  set_up
+  run_checks
+  echo "== all checks passed in ${SECONDS} s"
+}
+
+set_up() {
+  heading "set-up"
+  need_rust
+  need_rust_component rustfmt "cargo fmt"
+  need_rust_component clippy "cargo clippy"
+  command -v cc >/dev/null || apt_install gcc libc6-dev
+  need_node
+  need_aimock
+}
+
+run_checks() {
+  check "format" cargo fmt --check
+  check "lints, default build" cargo clippy --all-targets -- -D warnings
+  check "lints, all features" cargo clippy --all-targets --all-features -- -D warnings
+  check "each feature alone" each_feature
+  check "dependencies" count_crates
+  check "tests, default build" cargo test --tests
+  check "tests, all features" cargo test --tests --all-features
+  check "tests of the documentation" cargo test --doc --all-features
+  check "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
+  check "examples build" cargo build --examples --all-features
+  check "quickstart runs" cargo run --quiet --example quickstart
+  check "benchmarks build" cargo bench --no-run --all-features
+  check "comparison with peers" peers
+}
+
+# --- set-up ---------------------------------------------------------------------------------------
+
+need_rust() {
+  local missing="install Rust $RUST_FLOOR or later, for example with rustup, and put cargo on the PATH"
+  command -v cargo >/dev/null || die "cargo is missing: $missing"
+  command -v rustc >/dev/null || die "rustc is missing: $missing"
+  local version
+  version="$(rustc --version | cut -d' ' -f2)"
+  at_least "$RUST_FLOOR" "$version" || die "rustc $version is too old: $missing"
+  say "rustc $version"
+}
+
+need_rust_component() { # component, the command it provides
+  $2 --version >/dev/null 2>&1 && return
+  command -v rustup >/dev/null || die "$1 is missing: install it beside cargo"
+  say "adding the $1 component"
+  rustup component add "$1" >/dev/null 2>&1 || die "adding $1 failed (is the network reachable?)"
+}
+
+need_node() {
+  if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+    apt_install nodejs npm
+  fi
+  local version
+  version="$(node --version | tr -d v)"
+  at_least "$NODE_FLOOR" "$version" || pinned_node "$version"
+  say "node $(node --version | tr -d v), npm $(npm --version 2>/dev/null)"
+}
+
+pinned_node() { # the version that is too old
+  local arch
+  case "$(uname -m)" in
+    x86_64) arch=x64 ;;
+    aarch64) arch=arm64 ;;
+    *) die "node $1 is too old: install node $NODE_FLOOR or later" ;;
+  esac
+  say "node $1 is older than $NODE_FLOOR: using $NODE_PINNED from npm"
+  npm_install node "node-linux-$arch" "$NODE_PINNED"
+  export PATH="$TOOLS/node/node_modules/node-linux-$arch/bin:$PATH"
+}
+
+need_aimock() {
+  npm_install aimock @copilotkit/aimock "$AIMOCK_PINNED"
+  export EVENKEEL_AIMOCK="$TOOLS/aimock/node_modules/.bin/llmock"
+  [ -x "$EVENKEEL_AIMOCK" ] || die "the aimock package holds no llmock command"
+}
+
+npm_install() { # folder under the tools, package, version
+  local folder="$TOOLS/$1" stamp="$TOOLS/$1/installed-$3"
+  if [ -e "$stamp" ]; then
+    say "$2 $3 is there"
+    return
+  fi
+  say "installing $2 $3"
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  npm install --prefix "$folder" --no-save --no-audit --no-fund --loglevel=error "$2@$3" \
+    >"$TOOLS/$1.log" 2>&1 || die_with "$TOOLS/$1.log" "installing $2 from npm failed (is the network reachable?)"
+  touch "$stamp"
+}
+
+apt_install() { # packages
+  command -v apt-get >/dev/null || die "please install: $*"
+  [ "$(id -u)" = 0 ] || die "please install as root: apt-get install $*"
+  say "installing $* with apt-get"
+  local log="$TOOLS/apt.log"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update >"$log" 2>&1 || die_with "$log" "apt-get update failed (is the network reachable?)"
+  apt-get install -y --no-install-recommends "$@" >>"$log" 2>&1 \
+    || die_with "$log" "installing $* failed"
+}
+
+# --- checks ---------------------------------------------------------------------------------------
+
+# Every feature must build without the others. Private ones (two underscores) cannot be asked for.
+each_feature() {
+  local feature
+  echo "without features"
+  cargo clippy --quiet --no-default-features -- -D warnings
+  for feature in $(features); do
+    echo "$feature"
+    cargo clippy --quiet --no-default-features --features "$feature" -- -D warnings
+  done
+}
+
+features() {
+  awk '/^\[/ { inside = $0 == "[features]" } inside && /^[a-z]/ && $1 != "default" { print $1 }' Cargo.toml
+}
+
+# Whoever adds the crate pays for its tree: in build time, in audits, in advisories.
+count_crates() {
+  local count
+  count="$(cargo tree -e normal --prefix none | sed 's/ (\*)//' | sort -u | wc -l)"
+  echo "crates in the default tree: $count"
+  [ "$count" -le "$MOST_CRATES" ] || die "the default tree may hold at most $MOST_CRATES crates"
+}
+
+# The comparison lives in a crate of its own, so that peers are no dependencies of ours. It is only
+# measured on request (cargo bench --bench ratios): a busy machine must not fail the checks.
+peers() {
+  local manifest=benches/peers/Cargo.toml
+  cargo fmt --manifest-path "$manifest" --check
+  cargo clippy --manifest-path "$manifest" --all-targets -- -D warnings
+  cargo test --manifest-path "$manifest"
+}
+
+# --- running and saying ---------------------------------------------------------------------------
+
+# Runs a check in a shell of its own: there `set -e` holds inside functions too, which it would not
+# under `||` or `if`.
+check() { # name, command...
+  local name="$1" start=$SECONDS status
+  shift
+  heading "$name"
+  set +e
+  (
+    set -e
+    "$@"
+  )
+  status=$?
+  set -e
+  [ "$status" -eq 0 ] || die "failed: $name (exit status $status, after $((SECONDS - start)) s)"
+  say "passed in $((SECONDS - start)) s"
+}
+
+at_least() { # floor, version
+  [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]
+}
+
+heading() { printf '\n== %s\n' "$1"; }
+
+say() { printf '   %s\n' "$1"; }
+
+die() {
+  printf '!! %s\n' "$1" >&2
+  exit 1
+}
+
+die_with() { # log, message
+  tail -n 20 "$1" >&2
+  die "$2"
+}
+
+main "$@"
