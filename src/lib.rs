@@ -61,6 +61,7 @@ pub mod chunk;
 pub mod error;
 pub mod options;
 pub mod outcome;
+pub mod rate;
 pub mod rate_limits;
 pub mod report;
 pub mod request;
