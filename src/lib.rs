@@ -14,6 +14,8 @@ pub mod request;
 pub mod response;
 pub mod rng;
 mod sync;
+#[cfg(feature = "test-util")]
+pub mod testing;
 pub mod time;
 pub mod usage;
 
