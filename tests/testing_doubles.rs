@@ -433,6 +433,29 @@ mod simulated {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_ended_answer_gives_its_place_back_while_its_stream_is_still_held() {
+        let provider = build(SimulatedProvider::builder("p").capacity(1));
+        let mut body = provider.stream(&"q".into(), &cx()).await.unwrap();
+        while !body.next().await.unwrap().unwrap().is_done() {}
+        assert!(!hangs(ask(&provider)).await);
+        assert_eq!(provider.stats().calls.open, 1, "but the stream is still there");
+        drop(body);
+        assert_settled(provider.stats().calls);
+        assert_eq!(provider.stats().calls.served, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_are_counted_as_they_are_handed_over() {
+        let server = SimulatedProvider::builder("p").tokens_per_second(10.0).output_tokens(9.0);
+        let provider = build(server.lie_about_usage(3.0));
+        let body = provider.stream(&"12345".into(), &cx()).await.unwrap();
+        drop(body.take(1 + 4).collect::<Vec<_>>().await);
+        assert_eq!((provider.stats().input_tokens, provider.stats().output_tokens), (2, 4));
+        provider.complete(&"12345".into(), &cx()).await.unwrap();
+        assert_eq!((provider.stats().input_tokens, provider.stats().output_tokens), (4, 13));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn limits_are_told_in_answers_and_in_refusals() {
         let limits = ServerLimits::new().requests_per_minute(2).tokens_per_minute(10_000);
         let provider = build(SimulatedProvider::builder("p").limits(limits.clone()));

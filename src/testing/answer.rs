@@ -11,7 +11,7 @@ use super::failure;
 use super::meter::{Fate, OpenCall};
 use crate::chunk::{Accumulator, Chunk, ChunkStream, ResponseBounds};
 use crate::error::{ErrorKind, ProviderError};
-use crate::response::ChatResponse;
+use crate::response::{ChatResponse, FinishReason};
 use crate::time::{after, now, sleep_until};
 
 /// What a [`ScriptedProvider`](super::ScriptedProvider) does with one attempt.
@@ -61,7 +61,7 @@ impl Answer {
     /// A finished textual answer. It streams word by word.
     pub fn text(text: impl AsRef<str>) -> Self {
         let words = text.as_ref().split_inclusive(' ').map(|word| Chunk::text(0, word));
-        let whole = Chunk::from_response(ChatResponse::new([], crate::FinishReason::Stop));
+        let whole = Chunk::from_response(ChatResponse::new([], FinishReason::Stop));
         let mut chunks: Vec<Chunk> = whole.collect();
         chunks.splice(1..1, words);
         Self::chunks(chunks)

@@ -1,13 +1,14 @@
 //! An answer of a simulated server while it is being written.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::failure;
+use super::faults::Troubles;
 use super::meter::{Fate, OpenCall};
-use super::server::Server;
 use crate::chunk::{Accumulator, Chunk, ChunkStart, ChunkStream};
 use crate::error::{ErrorKind, ProviderError};
 use crate::request::ChatRequest;
@@ -38,6 +39,19 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    pub(super) fn troubled(mut self, troubles: &Troubles) -> Self {
+        self.first_token *= troubles.slowdown;
+        self.per_token *= troubles.slowdown;
+        self.hangs = troubles.hangs;
+        self.cut_at = troubles.cut.map(|place| (place * self.tokens as f64) as u64);
+        self
+    }
+
+    pub(super) fn started(mut self, start: ChunkStart) -> Self {
+        self.start = start;
+        self
+    }
+
     /// How long after the start of the work token `n` is there.
     fn token_after(&self, n: u64) -> Duration {
         let seconds = self.first_token + self.per_token * n as f64;
@@ -84,7 +98,8 @@ pub(super) struct Generation {
     begun: Instant,
     place: Option<OwnedSemaphorePermit>,
     call: OpenCall,
-    server: Arc<Server>,
+    /// The server's count of output tokens.
+    written: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -102,9 +117,9 @@ impl Generation {
         plan: Plan,
         place: Option<OwnedSemaphorePermit>,
         call: OpenCall,
-        server: Arc<Server>,
+        written: Arc<AtomicU64>,
     ) -> Self {
-        Self { plan, stage: Stage::Start, begun: now(), place, call, server }
+        Self { plan, stage: Stage::Start, begun: now(), place, call, written }
     }
 
     /// The whole answer. One timer, however many tokens it has.
@@ -159,7 +174,7 @@ impl Generation {
             return None;
         }
         self.stage = self.after_token(n);
-        self.server.count_output_token();
+        self.written.fetch_add(1, Ordering::Relaxed);
         Some(Chunk::text(0, self.plan.echo.token(n)))
     }
 

@@ -1,6 +1,7 @@
 //! The server behind a simulated provider's handles: it admits attempts and gives them places.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -39,6 +40,8 @@ pub(super) struct Server {
     meter: Meter,
     places: Option<Arc<Semaphore>>,
     books: Mutex<Books>,
+    /// Output tokens that were handed over.
+    written: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -46,32 +49,32 @@ struct Books {
     account: Account,
     arrivals: u64,
     input_tokens: u64,
-    output_tokens: u64,
 }
 
 impl Server {
     pub(super) fn start(settings: Settings) -> Self {
         let started = now();
         let account = Account::new(&settings.limits, started);
-        let books = Books { account, arrivals: 0, input_tokens: 0, output_tokens: 0 };
+        let books = Books { account, arrivals: 0, input_tokens: 0 };
         Self {
             started,
             meter: Meter::default(),
             places: settings.capacity.map(|places| Arc::new(Semaphore::new(places))),
             books: Mutex::new(books),
+            written: Arc::default(),
             settings,
         }
     }
 
     pub(super) async fn take(
-        self: Arc<Self>,
+        &self,
         request: &ChatRequest,
         cx: &CallContext,
     ) -> Result<Generation, ProviderError> {
         let mut call = self.meter.start();
         let plan = self.admit(request, cx).inspect_err(|error| refuse(&mut call, error))?;
         let place = self.place().await;
-        Ok(Generation::begin(plan, place, call, self))
+        Ok(Generation::begin(plan, place, call, Arc::clone(&self.written)))
     }
 
     fn admit(&self, request: &ChatRequest, cx: &CallContext) -> Result<Plan, ProviderError> {
@@ -131,12 +134,11 @@ impl Server {
     }
 
     pub(super) fn stats(&self) -> SimulatedStats {
-        let Books { input_tokens, output_tokens, .. } = *self.books.lock();
-        SimulatedStats { calls: self.meter.counts(), input_tokens, output_tokens }
-    }
-
-    pub(super) fn count_output_token(&self) {
-        self.books.lock().output_tokens += 1;
+        SimulatedStats {
+            calls: self.meter.counts(),
+            input_tokens: self.books.lock().input_tokens,
+            output_tokens: self.written.load(Ordering::Relaxed),
+        }
     }
 }
 

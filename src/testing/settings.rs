@@ -3,7 +3,7 @@
 use tokio::sync::Semaphore;
 
 use super::distribution::Distribution;
-use super::faults::{Schedule, Troubles};
+use super::faults::Schedule;
 use super::generation::{Echo, Plan};
 use super::limits::ServerLimits;
 use crate::chunk::ChunkStart;
@@ -16,6 +16,9 @@ use crate::usage::Usage;
 
 /// The longest answer, as the longest ones of today's models.
 const MAX_OUTPUT_TOKENS: u64 = 1 << 17;
+
+/// The rate of a server that was given none: the tokens follow the first one at once.
+const AT_ONCE: Distribution = Distribution::Fixed(f64::INFINITY);
 
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
@@ -49,37 +52,19 @@ impl Default for Settings {
 impl Settings {
     pub(super) fn validate(&self) -> Result<(), BuildError> {
         check("time_to_first_token", self.time_to_first_token.fault())?;
+        check("tokens_per_second", self.tokens_per_second.as_ref().and_then(rate_fault))?;
         check("output_tokens", self.output_tokens.fault())?;
-        if let Some(rate) = self.tokens_per_second {
-            check("tokens_per_second", rate.fault())?;
-            check("tokens_per_second", (rate.floor() <= 0.0).then_some("must be above 0"))?;
-        }
-        if let Some(factor) = self.usage_factor {
-            let bad = !(factor.is_finite() && factor >= 0.0);
-            check("lie_about_usage", bad.then_some("the factor must be finite and not negative"))?;
-        }
-        if let Some(places) = self.capacity {
-            let bad = !(1..=Semaphore::MAX_PERMITS).contains(&places);
-            check(
-                "capacity",
-                bad.then_some("must be at least 1, and within a semaphore's bounds"),
-            )?;
-        }
+        check("lie_about_usage", self.usage_factor.and_then(factor_fault))?;
+        check("capacity", self.capacity.and_then(capacity_fault))?;
         for (at, (fault, _)) in self.faults.0.iter().enumerate() {
             check(format!("faults[{at}]"), fault.fault())?;
         }
         self.limits.validate()
     }
-}
 
-fn check(field: impl Into<String>, fault: Option<&'static str>) -> Result<(), BuildError> {
-    fault.map_or(Ok(()), |reason| Err(BuildError::new(field.into(), reason)))
-}
-
-impl Settings {
     pub(super) fn plan(&self, request: &ChatRequest, rng: &Rng) -> Plan {
         let first_token = self.time_to_first_token.sample(rng);
-        let rate = self.tokens_per_second.map(|rate| rate.sample(rng));
+        let rate = self.tokens_per_second.unwrap_or(AT_ONCE).sample(rng);
         let wanted = (self.output_tokens.sample(rng).round() as u64).clamp(1, MAX_OUTPUT_TOKENS);
         let bound = request.sampling.max_output_tokens.unwrap_or(MAX_OUTPUT_TOKENS).max(1);
         let tokens = wanted.min(bound);
@@ -87,7 +72,7 @@ impl Settings {
             start: ChunkStart::new(),
             echo: Echo::of(request),
             first_token,
-            per_token: rate.map_or(0.0, f64::recip),
+            per_token: rate.recip(),
             tokens,
             finish: if wanted > bound { FinishReason::Length } else { FinishReason::Stop },
             usage: self.usage(input_tokens(request), tokens),
@@ -103,19 +88,22 @@ impl Settings {
     }
 }
 
-impl Plan {
-    pub(super) fn troubled(mut self, troubles: &Troubles) -> Self {
-        self.first_token *= troubles.slowdown;
-        self.per_token *= troubles.slowdown;
-        self.hangs = troubles.hangs;
-        self.cut_at = troubles.cut.map(|place| (place * self.tokens as f64) as u64);
-        self
-    }
+fn check(field: impl Into<String>, fault: Option<&'static str>) -> Result<(), BuildError> {
+    fault.map_or(Ok(()), |reason| Err(BuildError::new(field.into(), reason)))
+}
 
-    pub(super) fn started(mut self, start: ChunkStart) -> Self {
-        self.start = start;
-        self
-    }
+fn rate_fault(rate: &Distribution) -> Option<&'static str> {
+    rate.fault().or_else(|| (rate.floor() <= 0.0).then_some("must be above 0"))
+}
+
+fn factor_fault(factor: f64) -> Option<&'static str> {
+    let fine = factor.is_finite() && factor >= 0.0;
+    (!fine).then_some("the factor must be finite and not negative")
+}
+
+fn capacity_fault(places: usize) -> Option<&'static str> {
+    let fine = (1..=Semaphore::MAX_PERMITS).contains(&places);
+    (!fine).then_some("must be at least 1, and within a semaphore's bounds")
 }
 
 /// Input as this server counts it: a token per four bytes of content.

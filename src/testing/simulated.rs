@@ -179,7 +179,7 @@ impl Provider for SimulatedProvider {
         request: &ChatRequest,
         cx: &CallContext,
     ) -> Result<ChatResponse, ProviderError> {
-        Arc::clone(&self.server).take(request, cx).await?.whole().await
+        self.server.take(request, cx).await?.whole().await
     }
 
     async fn stream(
@@ -187,7 +187,7 @@ impl Provider for SimulatedProvider {
         request: &ChatRequest,
         cx: &CallContext,
     ) -> Result<ChunkStream, ProviderError> {
-        let generation = Arc::clone(&self.server).take(request, cx).await?;
+        let generation = self.server.take(request, cx).await?;
         if self.server.capabilities().streaming {
             return Ok(generation.stream());
         }
