@@ -78,6 +78,10 @@ pub mod balance;
 // L4: the composition.
 pub mod client;
 
+// L6: what services are tested with.
+#[cfg(feature = "test-util")]
+pub mod testing;
+
 pub use async_trait::async_trait;
 
 pub use balance::{Balancer, Endpoint};

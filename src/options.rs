@@ -185,7 +185,8 @@ pub enum CacheControl {
 }
 
 /// How one call is to be treated. Every field has a default; see the setters of [`Call`].
-#[derive(Debug, Clone, Default, PartialEq)]
+/// `Debug` shows which are set, not what callers' keys and labels say.
+#[derive(Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct CallOptions {
     /// Who pays; `None` is the anonymous tenant.
@@ -216,6 +217,35 @@ impl CallOptions {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+}
+
+impl fmt::Debug for CallOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            tenant,
+            priority,
+            deadline,
+            timeouts,
+            cache,
+            session,
+            idempotency_key,
+            max_attempts,
+            keep_raw,
+            tags,
+        } = self;
+        f.debug_struct("CallOptions")
+            .field("tenant", tenant)
+            .field("priority", priority)
+            .field("deadline", deadline)
+            .field("timeouts", timeouts)
+            .field("cache", cache)
+            .field("session", &session.is_some())
+            .field("idempotency_key", &idempotency_key.is_some())
+            .field("max_attempts", max_attempts)
+            .field("keep_raw", keep_raw)
+            .field("tags", &tags.len())
+            .finish()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -256,7 +257,7 @@ impl Capabilities {
 }
 
 /// What a provider is told of an attempt beyond the request itself.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct CallContext {
     /// The model to ask for, in the backend's own words; `None` where neither the call nor the
@@ -302,6 +303,20 @@ impl CallContext {
     }
 }
 
+impl fmt::Debug for CallContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { model, attempt, deadline, connect_timeout, idempotency_key, keep_raw } = self;
+        f.debug_struct("CallContext")
+            .field("model", model)
+            .field("attempt", attempt)
+            .field("deadline", deadline)
+            .field("connect_timeout", connect_timeout)
+            .field("idempotency_key", &idempotency_key.is_some())
+            .field("keep_raw", keep_raw)
+            .finish()
+    }
+}
+
 /// A closure as a provider: what a test, an example or a wrapped SDK needs.
 ///
 /// ```
@@ -344,8 +359,8 @@ where
     }
 }
 
-impl<F> std::fmt::Debug for FnProvider<F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<F> fmt::Debug for FnProvider<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FnProvider").field("id", &self.id).finish_non_exhaustive()
     }
 }

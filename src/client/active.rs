@@ -39,7 +39,7 @@ impl ActiveCalls {
     pub(super) fn enter(self: &Arc<Self>) -> Option<ActiveCall> {
         // Relaxed: the word alone decides, and it publishes nothing else.
         if self.state.fetch_add(CALL, Ordering::Relaxed) & CLOSED == 0 {
-            return Some(ActiveCall { calls: Arc::clone(self) });
+            return Some(ActiveCall { calls: Arc::clone(self), held: true });
         }
         self.leave();
         None
@@ -91,6 +91,7 @@ impl ActiveCalls {
 #[derive(Debug)]
 pub(super) struct ActiveCall {
     calls: Arc<ActiveCalls>,
+    held: bool,
 }
 
 impl ActiveCall {
@@ -106,9 +107,18 @@ impl ActiveCall {
     }
 }
 
+impl ActiveCall {
+    /// Gives the place back: the call has ended, though its stream may live on.
+    pub(super) fn release(&mut self) {
+        if std::mem::take(&mut self.held) {
+            self.calls.leave();
+        }
+    }
+}
+
 impl Drop for ActiveCall {
     fn drop(&mut self) {
-        self.calls.leave();
+        self.release();
     }
 }
 

@@ -164,12 +164,13 @@ async fn again(
     let at = resumption(settlement, demand, last, now)?;
     emit_retry(settlement, last, now, at);
     pause_until(settlement, at).await?;
+    let now = self::now();
     let balancer = &settlement.client().balancer;
     let tried = settlement.tried();
     let newest = &tried[tried.len().saturating_sub(1)..];
     balancer
-        .try_lease(&demand.excluding(newest), at)
-        .or_else(|_| balancer.try_lease(demand, at))
+        .try_lease(&demand.excluding(newest), now)
+        .or_else(|_| balancer.try_lease(demand, now))
         .map_err(Refusal::NoLease)
 }
 

@@ -263,6 +263,7 @@ impl Settlement {
 
     fn end(&mut self, outcome: &'static str, now: Instant) {
         self.ended = true;
+        self.place.release();
         self.client.emitter.emit(|| Event::CallEnded {
             outcome,
             attempts: self.started,
