@@ -34,6 +34,7 @@ set_up() {
   need_rust_component rustfmt "cargo fmt"
   need_rust_component clippy "cargo clippy"
   command -v cc >/dev/null || apt_install gcc libc6-dev
+  want_oldest_rust
   need_node
   need_aimock
 }
@@ -43,6 +44,7 @@ run_checks() {
   check "lints, default build" cargo clippy --all-targets -- -D warnings
   check "lints, all features" cargo clippy --all-targets --all-features -- -D warnings
   check "each feature alone" each_feature
+  check "oldest Rust" oldest_rust
   check "dependencies" count_crates
   check "tests, default build" cargo test --tests
   check "tests, all features" cargo test --tests --all-features
@@ -71,6 +73,16 @@ need_rust_component() { # component, the command it provides
   command -v rustup >/dev/null || die "$1 is missing: install it beside cargo"
   say "adding the $1 component"
   rustup component add "$1" >/dev/null 2>&1 || die "adding $1 failed (is the network reachable?)"
+}
+
+# Clippy already looks for library functions that are too young; only the compiler of that age knows
+# about the language. Without rustup there is no second compiler to be had, which is no failure.
+want_oldest_rust() {
+  command -v rustup >/dev/null || return 0
+  rustup run "$RUST_FLOOR" rustc --version >/dev/null 2>&1 && return
+  say "installing Rust $RUST_FLOOR beside the default one"
+  rustup toolchain install "$RUST_FLOOR" --profile minimal --no-self-update >"$TOOLS/rustup.log" 2>&1 \
+    || die_with "$TOOLS/rustup.log" "installing Rust $RUST_FLOOR failed (is the network reachable?)"
 }
 
 need_node() {
@@ -141,6 +153,14 @@ each_feature() {
 
 features() {
   awk '/^\[/ { inside = $0 == "[features]" } inside && /^[a-z]/ && $1 != "default" { print $1 }' Cargo.toml
+}
+
+oldest_rust() {
+  if command -v rustup >/dev/null; then
+    rustup run "$RUST_FLOOR" cargo check --all-features
+  else
+    echo "skipped: there is no rustup to get Rust $RUST_FLOOR with"
+  fi
 }
 
 # Whoever adds the crate pays for its tree: in build time, in audits, in advisories.
