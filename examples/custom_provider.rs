@@ -8,6 +8,7 @@ use std::error::Error;
 use std::io::Write as _;
 use std::time::Duration;
 
+use evenkeel::time::{after, now, sleep_until};
 use evenkeel::{
     CallContext, Capabilities, ChatRequest, ChatResponse, Chunk, ChunkStream, Endpoint, ErrorKind,
     FinishReason, LlmClient, Provider, ProviderError, async_trait,
@@ -54,7 +55,7 @@ impl Provider for Counter {
             if n > target {
                 return None;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            sleep_until(after(now(), Duration::from_millis(100))).await;
             Some((Ok(Chunk::text(0, format!("{n} "))), n + 1))
         });
         let done = futures::stream::iter([Ok(Chunk::done(FinishReason::Stop))]);

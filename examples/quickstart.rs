@@ -9,20 +9,23 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
+use evenkeel::time::{after, now, sleep_until};
 use evenkeel::{
     CallContext, ChatRequest, ChatResponse, Endpoint, ErrorKind, LlmClient, ProviderError,
     provider_fn,
 };
 
+const THINKING: Duration = Duration::from_millis(50);
+
 /// Answers after 50 milliseconds with what it was asked.
 async fn answer(name: &str, request: ChatRequest) -> Result<ChatResponse, ProviderError> {
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    sleep_until(after(now(), THINKING)).await;
     let question = request.messages.last().map(|message| message.text()).unwrap_or_default();
     Ok(ChatResponse::text_only(format!("{name} thought about {question:?}")))
 }
 
 async fn broken(_: ChatRequest, _: CallContext) -> Result<ChatResponse, ProviderError> {
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    sleep_until(after(now(), THINKING)).await;
     Err(ProviderError::new(ErrorKind::Server, "temporary error").with_status(500))
 }
 
@@ -49,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     println!("\nserved by: {served:?}");
-    for endpoint in client.balancer().status(evenkeel::time::now()) {
+    for endpoint in client.balancer().status(now()) {
         println!("{}: {}", endpoint.id, endpoint.condition.label());
     }
     Ok(())

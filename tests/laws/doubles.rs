@@ -1,11 +1,12 @@
 //! Clients over scripted providers.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel::client::RetryPolicy;
 use evenkeel::testing::{Answer, ScriptedProvider};
 use evenkeel::{Endpoint, Event, LlmClient, Observer};
+use parking_lot::Mutex;
 
 pub(crate) const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -41,7 +42,7 @@ pub(crate) struct Notebook(Arc<Mutex<Vec<String>>>);
 
 impl Notebook {
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
+        self.0.lock().clone()
     }
 
     pub(crate) fn count(&self, word: &str) -> usize {
@@ -51,7 +52,7 @@ impl Notebook {
 
 impl Observer for Notebook {
     fn on_event(&self, event: &Event<'_>) {
-        self.0.lock().unwrap().push(format!("{event:?}"));
+        self.0.lock().push(format!("{event:?}"));
     }
 }
 
