@@ -8,6 +8,9 @@ pub mod event;
 pub mod options;
 pub mod outcome;
 pub mod provider;
+#[cfg(feature = "__http")]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "openai", feature = "anthropic"))))]
+pub mod providers;
 pub mod rate_limits;
 pub mod report;
 pub mod request;

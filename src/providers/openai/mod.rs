@@ -1,0 +1,1 @@
+//! Chat completions and embeddings, for OpenAI and every compatible server.
