@@ -156,7 +156,7 @@ fn mutate(value: &mut Value, rng: &Rng) {
     } as u64;
     if children == 0 || rng.below(4) == 0 {
         let json = REPLACEMENTS[rng.below(8) as usize];
-        *value = serde_json::from_str(json).unwrap_or(json!(0.5));
+        *value = serde_json::from_str(json).unwrap_or_else(|_| json!(0.5));
         return;
     }
     let chosen = rng.below(children) as usize;

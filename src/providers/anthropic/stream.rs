@@ -116,20 +116,16 @@ struct BlockDelta<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Delta {
-    TextDelta {
-        text: String,
-    },
-    ThinkingDelta {
-        thinking: String,
-    },
-    SignatureDelta {
-        signature: String,
-    },
-    InputJsonDelta {
-        partial_json: String,
-    },
+    #[serde(rename = "text_delta")]
+    Text { text: String },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: String },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: String },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: String },
     #[serde(other)]
     Unknown,
 }
@@ -246,15 +242,15 @@ impl Block {
             return extend_opaque(value, input, read(json)?);
         }
         match read(json)? {
-            Delta::TextDelta { text } => push_text(self.index, text, chunks),
-            Delta::ThinkingDelta { thinking } => {
+            Delta::Text { text } => push_text(self.index, text, chunks),
+            Delta::Thinking { thinking } => {
                 push_reasoning(self.index, Reasoning::new(thinking), chunks);
             }
-            Delta::SignatureDelta { signature } => {
+            Delta::Signature { signature } => {
                 let delta = Reasoning::default().with_signature(signature);
                 push_reasoning(self.index, delta, chunks);
             }
-            Delta::InputJsonDelta { partial_json } => self.push_arguments(partial_json, chunks),
+            Delta::InputJson { partial_json } => self.push_arguments(partial_json, chunks),
             Delta::Unknown => {}
         }
         Ok(())

@@ -185,6 +185,11 @@ impl Transport {
         answered.await.map_err(|error| self.secrets.scrub(error))
     }
 
+    /// Cuts the keys out of an error that was found in an [`Answer`].
+    pub(crate) fn scrub(&self, error: ProviderError) -> ProviderError {
+        self.secrets.scrub(error)
+    }
+
     async fn open(
         &self,
         path: &str,
