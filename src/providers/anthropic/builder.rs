@@ -2,7 +2,7 @@
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::provider::Anthropic;
+use super::provider::{Anthropic, Inner};
 use crate::error::BuildError;
 use crate::provider::Capabilities;
 use crate::providers::http::bounds::HttpBounds;
@@ -10,6 +10,7 @@ use crate::providers::http::transport::{Config, Transport};
 
 /// Builds an [`Anthropic`]. `Debug` shows no key and no header's value.
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct AnthropicBuilder {
     id: String,
     base_url: String,
@@ -44,14 +45,12 @@ impl Default for AnthropicBuilder {
 
 impl AnthropicBuilder {
     /// The provider's name in labels and errors. Default `anthropic`.
-    #[must_use]
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = id.into();
         self
     }
 
     /// Where `/v1/messages` is. Default `https://api.anthropic.com`.
-    #[must_use]
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base_url = url.into();
         self
@@ -59,56 +58,48 @@ impl AnthropicBuilder {
 
     /// The key, sent as `x-api-key`. Without one no such header is sent, for gateways that know
     /// their callers by other means.
-    #[must_use]
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.api_key = Some(key.into().into());
         self
     }
 
     /// The model for requests that name none. Without it such requests are refused unsent.
-    #[must_use]
     pub fn model(mut self, model: impl Into<String>) -> Self {
         self.model = Some(model.into());
         self
     }
 
     /// The `anthropic-version` header. Default `2023-06-01`.
-    #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.version = version.into();
         self
     }
 
     /// Opts in to a beta feature, in the `anthropic-beta` header. May be repeated.
-    #[must_use]
     pub fn beta(mut self, feature: impl Into<String>) -> Self {
         self.betas.push(feature.into());
         self
     }
 
     /// A header sent with every request; it replaces one of the same name.
-    #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into().into()));
         self
     }
 
     /// How much a server may send.
-    #[must_use]
     pub fn bounds(mut self, bounds: HttpBounds) -> Self {
         self.bounds = bounds;
         self
     }
 
     /// The `max_tokens` of requests without a bound, since the wire demands one. Default 4096.
-    #[must_use]
     pub fn max_tokens(mut self, tokens: u64) -> Self {
         self.max_tokens = tokens;
         self
     }
 
     /// What the server can do. Default everything.
-    #[must_use]
     pub fn capabilities(mut self, capabilities: Capabilities) -> Self {
         self.capabilities = capabilities;
         self
@@ -117,25 +108,27 @@ impl AnthropicBuilder {
     /// Has the server cache the tools and the system prompts for the next request that begins with
     /// the same ones. Writing costs more than plain input and reading less, and short prompts are
     /// not cached. Default off.
-    #[must_use]
     pub fn cache_system(mut self, yes: bool) -> Self {
         self.cache_system = yes;
         self
     }
 
-    /// The provider.
+    /// Checks everything and builds the provider. Does not connect.
     ///
     /// # Errors
-    /// When the base URL is none, when a header's name or value is malformed, or when the default
-    /// bound of the answer is zero.
+    /// When a field cannot be used; the error names it.
     pub fn build(self) -> Result<Anthropic, BuildError> {
+        if self.id.is_empty() {
+            return Err(BuildError::new("id", "is empty"));
+        }
         if self.max_tokens == 0 {
             return Err(BuildError::new("max_tokens", "is zero"));
         }
         let config = self.config()?;
         let Self { id, model, max_tokens, capabilities, cache_system, .. } = self;
         let transport = Transport::new(config)?;
-        Ok(Anthropic { id, transport, model, max_tokens, cache_system, capabilities })
+        let inner = Inner { id, transport, model, max_tokens, cache_system, capabilities };
+        Ok(Anthropic::from_parts(inner))
     }
 
     fn config(&self) -> Result<Config, BuildError> {
@@ -194,8 +187,11 @@ mod tests {
             _ => None,
         };
         let provider = AnthropicBuilder::from_lookup(get).unwrap().build().unwrap();
-        assert_eq!(provider.transport.base(), "http://127.0.0.1:1/proxy");
-        assert_eq!(provider.model.as_deref(), Some("claude-x"));
+        let shown = format!("{provider:?}");
+        assert!(
+            shown.contains("http://127.0.0.1:1/proxy") && shown.contains("claude-x"),
+            "{shown}"
+        );
         assert_eq!(provider.id(), "anthropic");
     }
 
@@ -212,6 +208,8 @@ mod tests {
             assert_eq!(error.field(), "api_key");
             assert!(key.is_empty() || !error.to_string().contains(key), "{error}");
         }
+        let id = Anthropic::builder().id("").build().unwrap_err();
+        assert_eq!(id.field(), "id");
         let zero = Anthropic::builder().max_tokens(0).build().unwrap_err();
         assert_eq!(zero.field(), "max_tokens");
         let url = Anthropic::builder().base_url("ftp://x").build().unwrap_err();

@@ -1,5 +1,8 @@
 //! The provider.
 
+use std::fmt;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::builder::AnthropicBuilder;
@@ -16,12 +19,16 @@ use crate::response::ChatResponse;
 const MESSAGES: &str = "v1/messages";
 const MODELS: &str = "v1/models";
 
-/// Talks to the messages API.
+/// A server that speaks the messages API.
 ///
 /// One attempt per call, nothing in the background: dropping a future or a stream closes its
-/// connection, which ends the generation. `Debug` shows no key.
-#[derive(Debug)]
+/// connection, which ends the generation. Cheap to clone; clones share their connections.
+#[derive(Clone)]
 pub struct Anthropic {
+    inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
     pub(super) id: String,
     pub(super) transport: Transport,
     pub(super) model: Option<String>,
@@ -49,9 +56,12 @@ impl Anthropic {
     }
 
     /// Everything that can be set.
-    #[must_use]
     pub fn builder() -> AnthropicBuilder {
         AnthropicBuilder::default()
+    }
+
+    pub(super) fn from_parts(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
     }
 
     fn body(
@@ -60,11 +70,11 @@ impl Anthropic {
         cx: &CallContext,
         stream: bool,
     ) -> Result<Vec<u8>, ProviderError> {
-        let model = cx.model(request).or(self.model.as_deref()).ok_or_else(|| {
+        let model = cx.model(request).or(self.inner.model.as_deref()).ok_or_else(|| {
             let message = "neither the request nor the provider names a model";
             ProviderError::new(ErrorKind::InvalidRequest, message)
         })?;
-        let Self { max_tokens, cache_system, .. } = *self;
+        let Inner { max_tokens, cache_system, .. } = *self.inner;
         encode::body(request, &Settings { model, max_tokens, cache_system, stream })
     }
 }
@@ -72,7 +82,7 @@ impl Anthropic {
 #[async_trait]
 impl Provider for Anthropic {
     fn id(&self) -> &str {
-        &self.id
+        &self.inner.id
     }
 
     async fn complete(
@@ -81,10 +91,10 @@ impl Provider for Anthropic {
         cx: &CallContext,
     ) -> Result<ChatResponse, ProviderError> {
         let body = self.body(request, cx, false)?;
-        let answer = self.transport.whole(MESSAGES, body, cx.into()).await?;
+        let answer = self.inner.transport.whole(MESSAGES, body, cx.into()).await?;
         let decoded = decode::response(&answer.body, cx.keep_raw);
-        let mut response =
-            decoded.map_err(|error| self.transport.scrub(answer.meta.note_in_error(error)))?;
+        let mut response = decoded
+            .map_err(|error| self.inner.transport.scrub(answer.meta.note_in_error(error)))?;
         answer.meta.note_in(&mut response);
         Ok(response)
     }
@@ -95,15 +105,45 @@ impl Provider for Anthropic {
         cx: &CallContext,
     ) -> Result<ChunkStream, ProviderError> {
         let body = self.body(request, cx, true)?;
-        self.transport.stream(MESSAGES, body, cx.into(), Decoder::default()).await
+        self.inner.transport.stream(MESSAGES, body, cx.into(), Decoder::default()).await
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.capabilities
+        self.inner.capabilities
     }
 
     /// Asks for the list of models, which costs nothing.
     async fn probe(&self) -> Result<(), ProviderError> {
-        self.transport.probe(MODELS).await
+        self.inner.transport.probe(MODELS).await
+    }
+}
+
+/// Without the key and the headers.
+impl fmt::Debug for Anthropic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { id, transport, model, max_tokens, cache_system, capabilities } = &*self.inner;
+        f.debug_struct("Anthropic")
+            .field("id", id)
+            .field("base_url", &transport.base())
+            .field("model", model)
+            .field("max_tokens", max_tokens)
+            .field("cache_system", cache_system)
+            .field("capabilities", capabilities)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time;
+
+    #[tokio::test]
+    async fn a_request_without_any_model_is_refused_unsent() {
+        // Nobody listens there: sending would be a transport failure.
+        let provider = Anthropic::builder().base_url("http://127.0.0.1:9").build().unwrap();
+        let cx = CallContext::new(time::now());
+        let error = provider.complete(&"hi".into(), &cx).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest);
     }
 }
