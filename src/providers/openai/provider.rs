@@ -81,7 +81,6 @@ impl OpenAi {
     }
 
     /// Everything that can be set.
-    #[must_use]
     pub fn builder() -> OpenAiBuilder {
         OpenAiBuilder::default()
     }
