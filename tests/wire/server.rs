@@ -2,6 +2,7 @@
 //!
 //! Nothing runs in the background. A test joins the server's side of a conversation with the
 //! client's, so both end with it.
+#![allow(dead_code, reason = "each test target uses a part of it")]
 
 use std::net::SocketAddr;
 

@@ -176,11 +176,6 @@ impl Transport {
         Ok(stream.map(move |item| item.map_err(|error| secrets.scrub(error))).boxed())
     }
 
-    /// An error found inside an answer that came with 200, as it may leave here.
-    pub(crate) fn seen(&self, meta: &Meta, error: ProviderError) -> ProviderError {
-        self.secrets.scrub(meta.note_in_error(error))
-    }
-
     /// Asks with GET and reports whether anything but a refusal or a failure came back. The body is
     /// not read.
     pub(crate) async fn probe(&self, path: &str) -> Result<(), ProviderError> {
