@@ -25,3 +25,5 @@ pub mod openai;
 #[cfg(feature = "anthropic")]
 pub use anthropic::Anthropic;
 pub use http::bounds::HttpBounds;
+#[cfg(feature = "openai")]
+pub use openai::OpenAi;

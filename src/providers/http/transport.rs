@@ -140,6 +140,11 @@ impl Transport {
         self.base.as_str().split('?').next().unwrap_or_default()
     }
 
+    /// The server's name or address.
+    pub(crate) fn host(&self) -> &str {
+        self.base.host_str().unwrap_or_default()
+    }
+
     /// Posts JSON and reads the whole answer.
     pub(crate) async fn whole(
         &self,
