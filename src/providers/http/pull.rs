@@ -180,7 +180,10 @@ impl<D: StreamDecoder> Decoding<D> {
             Ok(None) => return false,
             Err(error) => Err(error),
         };
-        self.start();
+        // A ping may come before the event that knows the response's id.
+        if self.ready.iter().any(|chunk| !matches!(chunk, Chunk::Heartbeat)) {
+            self.start();
+        }
         if let Err(error) = decoded {
             self.fail(error);
         }
@@ -232,7 +235,7 @@ mod tests {
     use crate::providers::http::sse::Event;
     use crate::response::FinishReason;
 
-    /// `done` ends, `bad` fails, everything else is text.
+    /// `done` ends, `ping` says nothing, `bad` fails, everything else is text.
     struct Toy;
 
     impl StreamDecoder for Toy {
@@ -243,6 +246,7 @@ mod tests {
         ) -> Result<(), ProviderError> {
             match event.data {
                 "done" => chunks.push_back(Chunk::done(FinishReason::Stop)),
+                "ping" => chunks.push_back(Chunk::Heartbeat),
                 "bad" => return Err(ProviderError::new(ErrorKind::Malformed, "bad")),
                 text => chunks.push_back(Chunk::text(0, text)),
             }
@@ -279,8 +283,16 @@ mod tests {
     fn one_start_comes_before_everything_but_heartbeats() {
         let done = Chunk::done(FinishReason::Stop);
         assert_eq!(
-            run(": hi\n\ndata: a\n\ndata: b\n\ndata: done\n\n"),
-            [Chunk::Heartbeat, start(), Chunk::text(0, "a"), Chunk::text(0, "b"), done].map(Ok)
+            run(": hi\n\ndata: ping\n\ndata: a\n\ndata: b\n\ndata: done\n\n"),
+            [
+                Chunk::Heartbeat,
+                Chunk::Heartbeat,
+                start(),
+                Chunk::text(0, "a"),
+                Chunk::text(0, "b"),
+                done
+            ]
+            .map(Ok)
         );
     }
 

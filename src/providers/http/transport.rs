@@ -140,6 +140,11 @@ impl Transport {
         self.base.as_str().split('?').next().unwrap_or_default()
     }
 
+    /// The server's name or address.
+    pub(crate) fn host(&self) -> &str {
+        self.base.host_str().unwrap_or_default()
+    }
+
     /// Posts JSON and reads the whole answer.
     pub(crate) async fn whole(
         &self,
@@ -171,11 +176,6 @@ impl Transport {
         Ok(stream.map(move |item| item.map_err(|error| secrets.scrub(error))).boxed())
     }
 
-    /// An error found inside an answer that came with 200, as it may leave here.
-    pub(crate) fn seen(&self, meta: &Meta, error: ProviderError) -> ProviderError {
-        self.secrets.scrub(meta.note_in_error(error))
-    }
-
     /// Asks with GET and reports whether anything but a refusal or a failure came back. The body is
     /// not read.
     pub(crate) async fn probe(&self, path: &str) -> Result<(), ProviderError> {
@@ -188,6 +188,11 @@ impl Transport {
             }
         };
         answered.await.map_err(|error| self.secrets.scrub(error))
+    }
+
+    /// Cuts the keys out of an error that was found in an [`Answer`].
+    pub(crate) fn scrub(&self, error: ProviderError) -> ProviderError {
+        self.secrets.scrub(error)
     }
 
     async fn open(

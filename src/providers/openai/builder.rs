@@ -179,16 +179,6 @@ impl OpenAiBuilder {
         if self.id.is_empty() {
             return Err(BuildError::new("id", "is empty"));
         }
-        let max_tokens_field = self.max_tokens_field.unwrap_or(match self.base_url.as_str() {
-            url if url.starts_with("https://api.openai.com") => MaxTokensField::MaxCompletionTokens,
-            _ => MaxTokensField::MaxTokens,
-        });
-        let dialect = Dialect {
-            model: self.model,
-            max_tokens_field,
-            stream_usage: self.stream_usage,
-            reasoning: self.reasoning,
-        };
         let mut config = Config::new(self.base_url);
         config.query = self.query;
         config.bounds = self.bounds;
@@ -199,7 +189,21 @@ impl OpenAiBuilder {
         // After the key, so that a header given by hand can replace it.
         config.headers.extend(self.headers);
         let transport = Transport::new(config)?;
+        let by_host = || default_max_tokens_field(transport.host());
+        let dialect = Dialect {
+            model: self.model,
+            max_tokens_field: self.max_tokens_field.unwrap_or_else(by_host),
+            stream_usage: self.stream_usage,
+            reasoning: self.reasoning,
+        };
         Ok(OpenAi::from_parts(self.id, transport, dialect, self.capabilities))
+    }
+}
+
+fn default_max_tokens_field(host: &str) -> MaxTokensField {
+    match host {
+        "api.openai.com" => MaxTokensField::MaxCompletionTokens,
+        _ => MaxTokensField::MaxTokens,
     }
 }
 

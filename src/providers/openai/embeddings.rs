@@ -57,7 +57,7 @@ impl Embedder for OpenAiEmbedder {
         let ask = Ask { model: &self.model, input: texts, dimensions: self.dimensions };
         let answer = self.transport.whole("embeddings", to_json(&ask)?, Attempt::default()).await?;
         decode(&answer.body, texts.len(), self.dimensions)
-            .map_err(|error| self.transport.seen(&answer.meta, error))
+            .map_err(|error| self.transport.scrub(answer.meta.note_in_error(error)))
     }
 }
 

@@ -81,7 +81,6 @@ impl OpenAi {
     }
 
     /// Everything that can be set.
-    #[must_use]
     pub fn builder() -> OpenAiBuilder {
         OpenAiBuilder::default()
     }
@@ -117,7 +116,8 @@ impl Provider for OpenAi {
         let body = encode::chat(request, cx, &self.dialect, false)?;
         let answer = self.transport.whole(CHAT, body, cx.into()).await?;
         let decoded = decode::chat(&answer.body, cx.keep_raw);
-        let mut response = decoded.map_err(|error| self.transport.seen(&answer.meta, error))?;
+        let mut response =
+            decoded.map_err(|error| self.transport.scrub(answer.meta.note_in_error(error)))?;
         answer.meta.note_in(&mut response);
         Ok(response)
     }

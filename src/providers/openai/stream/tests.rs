@@ -157,20 +157,21 @@ fn calls_come_apart_whatever_servers_do_to_their_ids() {
         let response = answer(events, "data: [DONE]\n\n").unwrap();
         response.tool_calls().cloned().collect::<Vec<_>>()
     };
-    let (one, two) = (ToolCall::new("a", "f", "{}"), ToolCall::new("b", "g", "{}"));
+    let one = [ToolCall::new("a", "f", "{}")];
+    let both = [one[0].clone(), ToolCall::new("b", "g", "{}")];
 
     let repeated = [call(0, json!("a"), json!("f"), "{"), call(0, json!("a"), json!("f"), "}")];
-    assert_eq!(calls(&repeated), [one.clone()]);
+    assert_eq!(calls(&repeated), one);
     let fresh = [call(0, json!("a"), json!("f"), "{"), call(0, json!("x"), Value::Null, "}")];
-    assert_eq!(calls(&fresh), [one.clone()]);
+    assert_eq!(calls(&fresh), one);
     let all_zero = [call(0, json!("a"), json!("f"), "{}"), call(0, json!("b"), json!("g"), "{}")];
-    assert_eq!(calls(&all_zero), [one.clone(), two.clone()]);
+    assert_eq!(calls(&all_zero), both);
     let unnumbered = [
         call(Value::Null, json!("a"), json!("f"), "{}"),
         call(Value::Null, json!("b"), json!("g"), "{"),
         call(Value::Null, Value::Null, Value::Null, "}"),
     ];
-    assert_eq!(calls(&unnumbered), [one, two]);
+    assert_eq!(calls(&unnumbered), both);
 }
 
 #[test]
