@@ -10,23 +10,23 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Listens on a free port of this machine.
-pub struct Server(TcpListener);
+pub(crate) struct Server(TcpListener);
 
 impl Server {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.0.local_addr().unwrap()
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address())
     }
 
     /// The next connection, with its first request read.
-    pub async fn accept(&self) -> Exchange {
+    pub(crate) async fn accept(&self) -> Exchange {
         let (socket, _) = self.0.accept().await.unwrap();
         let mut exchange = Exchange { socket, head: String::new(), body: Vec::new() };
         exchange.read_request().await;
@@ -34,14 +34,14 @@ impl Server {
     }
 
     /// Accepts, and answers with `response` as it stands.
-    pub async fn answer(&self, response: impl AsRef<[u8]>) -> Exchange {
+    pub(crate) async fn answer(&self, response: impl AsRef<[u8]>) -> Exchange {
         let mut exchange = self.accept().await;
         exchange.write(response).await;
         exchange
     }
 
     /// Whether anyone has connected since the last accept. Connects itself and looks who is first.
-    pub async fn was_left_alone(&self) -> bool {
+    pub(crate) async fn was_left_alone(&self) -> bool {
         let own = TcpStream::connect(self.address()).await.unwrap();
         let (_, first) = self.0.accept().await.unwrap();
         own.local_addr().unwrap() == first
@@ -49,15 +49,15 @@ impl Server {
 }
 
 /// A request that was read, and the connection to answer it on. Dropping it closes the connection.
-pub struct Exchange {
+pub(crate) struct Exchange {
     socket: TcpStream,
-    pub head: String,
-    pub body: Vec<u8>,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Exchange {
     /// Reads one request into `head` and `body`.
-    pub async fn read_request(&mut self) {
+    pub(crate) async fn read_request(&mut self) {
         let mut bytes = Vec::new();
         let end = loop {
             if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -73,32 +73,32 @@ impl Exchange {
         self.body = bytes.split_off(end);
     }
 
-    pub fn request_line(&self) -> &str {
+    pub(crate) fn request_line(&self) -> &str {
         self.head.lines().next().unwrap()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then(|| value.trim())
         })
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         self.socket.write_all(bytes.as_ref()).await.unwrap();
     }
 
     /// Writes until the client is gone.
-    pub async fn flood(&mut self, bytes: &[u8]) {
+    pub(crate) async fn flood(&mut self, bytes: &[u8]) {
         while self.socket.write_all(bytes).await.is_ok() {}
     }
 
     /// Waits until the client has closed the connection.
-    pub async fn closed(&mut self) {
+    pub(crate) async fn closed(&mut self) {
         let mut rest = Vec::new();
         // A reset closes it as well.
         let _ = self.socket.read_to_end(&mut rest).await;
@@ -107,7 +107,7 @@ impl Exchange {
 }
 
 /// A whole response. `headers` are lines without their ends.
-pub fn response(status: u16, headers: &[&str], body: impl AsRef<[u8]>) -> Vec<u8> {
+pub(crate) fn response(status: u16, headers: &[&str], body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
     let mut response = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n", body.len());
     for header in headers {
@@ -119,12 +119,12 @@ pub fn response(status: u16, headers: &[&str], body: impl AsRef<[u8]>) -> Vec<u8
 }
 
 /// A JSON response.
-pub fn json(status: u16, headers: &[&str], body: &serde_json::Value) -> Vec<u8> {
+pub(crate) fn json(status: u16, headers: &[&str], body: &serde_json::Value) -> Vec<u8> {
     response(status, &[&["content-type: application/json"], headers].concat(), body.to_string())
 }
 
 /// The head of an event stream, and `events` as its first chunk. The body goes on.
-pub fn events(headers: &[&str], events: &str) -> Vec<u8> {
+pub(crate) fn events(headers: &[&str], events: &str) -> Vec<u8> {
     let mut head = String::from(
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n",
     );
@@ -136,12 +136,12 @@ pub fn events(headers: &[&str], events: &str) -> Vec<u8> {
 }
 
 /// A piece of a chunked body; the empty piece ends it.
-pub fn chunk(data: &str) -> Vec<u8> {
+pub(crate) fn chunk(data: &str) -> Vec<u8> {
     format!("{:x}\r\n{data}\r\n", data.len()).into_bytes()
 }
 
 /// `body` as gzip, stored.
-pub fn gzip(body: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(body.len()).unwrap();
     let mut deflate = vec![1];
     deflate.extend(length.to_le_bytes());
@@ -151,7 +151,7 @@ pub fn gzip(body: &[u8]) -> Vec<u8> {
 }
 
 /// `1 + 258 * repeats` letters, packed about 160 to 1.
-pub fn gzip_bomb(repeats: usize) -> Vec<u8> {
+pub(crate) fn gzip_bomb(repeats: usize) -> Vec<u8> {
     let mut bits = Bits::default();
     // The last block, with the fixed codes.
     bits.push(1, 1);
@@ -184,7 +184,7 @@ struct Bits {
 impl Bits {
     fn push(&mut self, code: u32, length: u32) {
         for at in (0..length).rev() {
-            if self.used % 8 == 0 {
+            if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
             }
             *self.bytes.last_mut().unwrap() |= ((code >> at & 1) as u8) << (self.used % 8);
