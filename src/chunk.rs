@@ -328,7 +328,8 @@ impl Accumulator {
     }
 }
 
-fn reconcile(finish: Option<FinishReason>, content: &[Part]) -> FinishReason {
+/// Why a response of `content` stopped, where its server said `finish`.
+pub(crate) fn reconcile(finish: Option<FinishReason>, content: &[Part]) -> FinishReason {
     match finish {
         Some(FinishReason::Stop)
             if content.iter().any(|part| matches!(part, Part::ToolCall(_))) =>

@@ -78,8 +78,14 @@ pub mod balance;
 // L4: the composition.
 pub mod client;
 
+// L5: adapters, over what anybody could use.
+#[cfg(feature = "__http")]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "openai", feature = "anthropic"))))]
+pub mod providers;
+
 // L6: what services are tested with.
 #[cfg(feature = "test-util")]
+#[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod testing;
 
 pub use async_trait::async_trait;

@@ -1,0 +1,29 @@
+//! Providers for the two wires that carry most traffic.
+//!
+//! * `openai`: chat completions and embeddings, for OpenAI and every compatible server.
+//! * `anthropic`: the messages API.
+//!
+//! Both share one transport and keep the same promises:
+//!
+//! * **One attempt.** Nothing is retried here; a connection is reused, a request is not.
+//! * **Nothing runs in the background.** A response is read when its future or stream is polled, and
+//!   dropping that closes the connection, which cancels the generation upstream.
+//! * **Everything a server sends is bounded and untrusted**: bodies, lines, events, headers, error
+//!   pages. What breaks a bound is [`ErrorKind::Malformed`](crate::ErrorKind::Malformed).
+//! * **Keys stay with their host.** They are never printed, never follow a redirect to another
+//!   origin, and are cut out of whatever a server says before it becomes an error.
+
+pub(crate) mod http;
+
+#[cfg(feature = "anthropic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "anthropic")))]
+pub mod anthropic;
+#[cfg(feature = "openai")]
+#[cfg_attr(docsrs, doc(cfg(feature = "openai")))]
+pub mod openai;
+
+#[cfg(feature = "anthropic")]
+pub use anthropic::Anthropic;
+pub use http::bounds::HttpBounds;
+#[cfg(feature = "openai")]
+pub use openai::OpenAi;
