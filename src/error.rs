@@ -126,8 +126,9 @@ impl fmt::Display for ErrorKind {
 
 /// One attempt's failure, as the provider saw it.
 ///
-/// `Display` and `Debug` give the kind, status, code, request id and retry hint. The server's own
-/// words are kept in [`message`](Self::message) alone, since servers quote requests in them.
+/// `Display` and `Debug` give the kind, status, code, request id and retry hint. A message is shown
+/// where it is a literal of the program; one that was put together at run time may be a server's,
+/// and servers quote requests, so [`message`](Self::message) alone gives it.
 ///
 /// Cheap to clone: everything behind one pointer.
 #[derive(Clone)]
@@ -251,6 +252,14 @@ impl ProviderError {
         &self.inner.message
     }
 
+    /// The message, where it is a literal and so cannot quote anything.
+    fn literal(&self) -> Option<&'static str> {
+        match self.inner.message {
+            Cow::Borrowed(message) if !message.is_empty() => Some(message),
+            _ => None,
+        }
+    }
+
     /// When the server lets the next request through, as far as it said: `retry-after`, else the
     /// reset of the window that is exhausted.
     #[must_use]
@@ -284,6 +293,9 @@ impl fmt::Display for ProviderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { kind, status, code, retry_after, request_id, .. } = &*self.inner;
         write!(f, "{kind}")?;
+        if let Some(message) = self.literal() {
+            write!(f, ", {message}")?;
+        }
         if let Some(status) = status {
             write!(f, ", HTTP {status}")?;
         }
@@ -311,7 +323,7 @@ impl fmt::Debug for ProviderError {
             .field("retry_after", retry_after)
             .field("rate_limits", rate_limits)
             .field("request_id", request_id)
-            .field("message", &format_args!("<{} bytes>", message.len()))
+            .field("message", &self.literal().ok_or_else(|| message.len()))
             .field("source", &source.is_some())
             .finish()
     }
@@ -587,13 +599,21 @@ mod tests {
 
     #[test]
     fn the_servers_words_stay_out_of_display_and_debug() {
-        let error = ProviderError::new(ErrorKind::InvalidRequest, "you said: my secret prompt")
+        let quoted = String::from("you said: my secret prompt");
+        let error = ProviderError::new(ErrorKind::InvalidRequest, quoted)
             .with_status(400)
             .with_code("invalid_value");
         let shown = format!("{error} {error:?}");
         assert!(!shown.contains("secret prompt"), "{shown}");
         assert!(shown.contains("HTTP 400") && shown.contains("invalid_value"), "{shown}");
         assert_eq!(error.message(), "you said: my secret prompt");
+    }
+
+    #[test]
+    fn a_literal_message_is_shown() {
+        let error = ProviderError::new(ErrorKind::InvalidRequest, "no model is named");
+        assert!(error.to_string().contains("no model is named"));
+        assert!(format!("{error:?}").contains("no model is named"));
     }
 
     #[test]

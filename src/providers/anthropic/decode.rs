@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::WIRE;
+use super::provider::WIRE;
 use crate::chunk::reconcile;
 use crate::error::{ErrorKind, ProviderError};
 use crate::providers::http::classify;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::WIRE;
+use super::provider::WIRE;
 use crate::error::{ErrorKind, ProviderError};
 use crate::request::{
     ChatRequest, MediaSource, Message, Part, Reasoning, ResponseFormat, Role, Tool, ToolCall,

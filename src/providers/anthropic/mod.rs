@@ -54,6 +54,3 @@ mod stream;
 
 pub use builder::AnthropicBuilder;
 pub use provider::Anthropic;
-
-/// The wire's name in [`Part::Opaque`](crate::request::Part::Opaque).
-const WIRE: &str = "anthropic";

@@ -277,8 +277,10 @@ impl Block {
                 if !input.is_empty() {
                     value.insert("input".into(), read(&input)?);
                 }
-                let part =
-                    Part::Opaque { provider: super::WIRE.into(), value: Value::Object(value) };
+                let part = Part::Opaque {
+                    provider: super::provider::WIRE.into(),
+                    value: Value::Object(value),
+                };
                 chunks.push_back(Chunk::Part { index, part });
             }
         }
