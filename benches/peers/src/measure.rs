@@ -27,18 +27,32 @@ impl Effort {
 /// How many times as long one run of `theirs` takes as one run of `ours`.
 ///
 /// Each runs often enough before the first round for its memory to be warm.
-pub(crate) fn ratio(effort: Effort, mut theirs: impl FnMut(), mut ours: impl FnMut()) -> f64 {
+pub(crate) fn ratio(effort: Effort, theirs: impl FnMut(), ours: impl FnMut()) -> f64 {
+    compare(effort, theirs, ours, |their_time, our_time| their_time / our_time)
+}
+
+/// How many nanoseconds longer one run of `ours` takes than one run of `theirs`.
+pub(crate) fn added(effort: Effort, theirs: impl FnMut(), ours: impl FnMut()) -> f64 {
+    compare(effort, theirs, ours, |their_time, our_time| our_time - their_time)
+}
+
+/// The median over the rounds of what `of` makes of their time and ours.
+fn compare(
+    effort: Effort,
+    mut theirs: impl FnMut(),
+    mut ours: impl FnMut(),
+    of: impl Fn(f64, f64) -> f64,
+) -> f64 {
     let their_runs = batch_size(effort.batch, &mut theirs);
     let our_runs = batch_size(effort.batch, &mut ours);
     let rounds = (0..effort.rounds).map(|round| {
-        let (their_time, our_time) = if round % 2 == 0 {
+        if round % 2 == 0 {
             let first = time_per_run(their_runs, &mut theirs);
-            (first, time_per_run(our_runs, &mut ours))
+            of(first, time_per_run(our_runs, &mut ours))
         } else {
             let first = time_per_run(our_runs, &mut ours);
-            (time_per_run(their_runs, &mut theirs), first)
-        };
-        their_time / our_time
+            of(time_per_run(their_runs, &mut theirs), first)
+        }
     });
     median(rounds.collect())
 }

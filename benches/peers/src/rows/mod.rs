@@ -1,6 +1,7 @@
 //! What is compared, one file a subject.
 
+pub(crate) mod complete;
 pub(crate) mod pick;
 mod row;
 
-pub(crate) use row::{Row, all};
+pub(crate) use row::{Goal, Row, all};
