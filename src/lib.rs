@@ -103,7 +103,7 @@ pub use provider::{CallContext, Capabilities, Provider, provider_fn};
 pub use report::{CallReport, EndpointId, ServedBy};
 pub use request::{ChatRequest, Message, Part, ResponseFormat, Role, Tool, ToolCall, ToolChoice};
 pub use response::{ChatResponse, Completion, FinishReason};
-pub use usage::{Cost, Usage};
+pub use usage::{Cost, Price, Usage};
 
 #[cfg(all(doctest, feature = "openai", feature = "anthropic"))]
 #[doc = include_str!("../README.md")]

@@ -180,7 +180,7 @@ impl Settlement {
         let now = now();
         let endpoint = self.endpoint().cloned().unwrap_or_else(|| EndpointId::from(""));
         let outcome = Outcome::new(End::Success)
-            .with_output_tokens(response.usage.output_tokens)
+            .with_usage(response.usage)
             .with_rate_limits(response.rate_limits);
         self.end_attempt(outcome, None, now);
         self.client.budget.deposit();
