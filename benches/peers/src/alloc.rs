@@ -12,7 +12,6 @@ thread_local! {
 pub(crate) struct Counting;
 
 /// Allocations, reallocations included, that one run of `work` makes on this thread.
-#[cfg_attr(not(test), expect(dead_code, reason = "no row promises a number of allocations yet"))]
 pub(crate) fn allocations_of(mut work: impl FnMut()) -> u64 {
     let before = COUNT.get();
     work();

@@ -12,6 +12,7 @@ mod machine;
 mod measure;
 mod rows;
 mod seed_select;
+mod tower_balance;
 
 use std::env;
 use std::process::ExitCode;

@@ -17,7 +17,6 @@ pub(crate) struct Row {
 #[derive(Clone, Copy)]
 pub(crate) enum Goal {
     /// How many times faster, or better, we are.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no row of this kind has both its sides yet"))]
     AtLeast(f64),
     /// How much of something we may need.
     AtMost(f64),
