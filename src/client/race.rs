@@ -116,17 +116,22 @@ async fn both(
         Either::Right((opened, _)) => (opened, false),
     };
     let (ended, running) = if first_ended { (first, hedge) } else { (hedge, first) };
-    if let Err(Failure::Provider(error)) = opened {
-        let failed = books.fail(ended.attempt, error);
-        let other = alone(terms, books, running).await?;
-        return Ok(other.map_err(|later| decisive(failed, later)));
-    }
-    let running = running.cancelled();
     match opened {
-        Ok(_) => books.lose(terms, running),
-        Err(_) => books.abandon(running),
+        Ok(_) => {
+            books.lose(terms, running.cancelled());
+            books.conclude(terms, ended.attempt, opened)
+        }
+        Err(Failure::Provider(error)) => {
+            let failed = books.fail(ended.attempt, error);
+            let other = alone(terms, books, running).await?;
+            Ok(other.map_err(|later| decisive(failed, later)))
+        }
+        Err(Failure::Deadline | Failure::CutOff) => {
+            let stop = books.conclude(terms, ended.attempt, opened);
+            books.abandon(running.cancelled());
+            stop
+        }
     }
-    books.conclude(terms, ended.attempt, opened)
 }
 
 async fn alone(
