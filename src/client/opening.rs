@@ -131,7 +131,9 @@ impl<'a> Opening<'a> {
     /// A whole answer has no first content to wait for, so only the call's deadline bounds it.
     async fn whole(self) -> Result<ChatResponse, Failure> {
         let Self { terms, ask, provider, cx, .. } = self;
-        let work = AssertUnwindSafe(provider.complete(&ask.call.request, &cx)).catch_unwind();
+        // Called within the future: a provider may panic before it returns one.
+        let work = async { provider.complete(&ask.call.request, &cx).await };
+        let work = AssertUnwindSafe(work).catch_unwind();
         match guarded(&mut Watchdog::default(), &terms.place, terms.deadline, work).await {
             Ok(answer) => flatten(answer),
             Err(Alarm::CutOff) => Err(Failure::CutOff),
@@ -146,7 +148,9 @@ impl<'a> Opening<'a> {
             limits = limits.whole();
         }
         let mut watchdog = Watchdog::default();
-        let work = AssertUnwindSafe(provider.stream(&ask.call.request, &cx)).catch_unwind();
+        // Called within the future: a provider may panic before it returns one.
+        let work = async { provider.stream(&ask.call.request, &cx).await };
+        let work = AssertUnwindSafe(work).catch_unwind();
         let limit = limits.first_content();
         let stream = match guarded(&mut watchdog, &terms.place, limit, work).await {
             Ok(stream) => flatten(stream)?,
