@@ -212,6 +212,16 @@ impl Capabilities {
         self
     }
 
+    /// Whether everything in `needs` is there, streaming aside. Without branches, for it is asked
+    /// of every endpoint that a pick looks at.
+    #[inline]
+    pub(crate) const fn covers(&self, needs: &Self) -> bool {
+        (self.tools | !needs.tools)
+            & (self.images | !needs.images)
+            & (self.files | !needs.files)
+            & (self.structured_output | !needs.structured_output)
+    }
+
     /// What `request` needs of a backend. Linear in the number of parts.
     #[must_use]
     pub fn needed_by(request: &ChatRequest) -> Self {
@@ -397,6 +407,20 @@ mod tests {
             Some("tools")
         );
         assert_eq!(Capabilities::all().missing(&Capabilities::needed_by(&tools)), None);
+    }
+
+    #[test]
+    fn what_is_covered_is_what_nothing_is_missing_of() {
+        let every = (0..32u8).map(|bits| Capabilities {
+            streaming: bits & 1 != 0,
+            tools: bits & 2 != 0,
+            images: bits & 4 != 0,
+            files: bits & 8 != 0,
+            structured_output: bits & 16 != 0,
+        });
+        for (has, needs) in every.clone().flat_map(|has| every.clone().map(move |it| (has, it))) {
+            assert_eq!(has.covers(&needs), has.missing(&needs).is_none(), "{has:?} {needs:?}");
+        }
     }
 
     #[tokio::test]

@@ -7,12 +7,12 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::balance::builder::BalancerBuilder;
 use crate::balance::cell::EndpointCell;
+use crate::balance::chooser::{Ask, Chooser};
 use crate::balance::demand::{Demand, NoLease};
 use crate::balance::endpoint::Endpoint;
 use crate::balance::lease::Lease;
-use crate::balance::load::Typical;
 use crate::balance::registry::Registry;
-use crate::balance::snapshot::{Chooser, Snapshot};
+use crate::balance::snapshot::Snapshot;
 use crate::balance::state::Condition;
 use crate::balance::status::EndpointStatus;
 use crate::error::BuildError;
@@ -54,7 +54,7 @@ pub struct Balancer {
 pub(crate) struct Shared {
     snapshot: ArcSwap<Snapshot>,
     registry: Mutex<Registry>,
-    chooser: Chooser,
+    chooser: Arc<Chooser>,
     emitter: OnceLock<Emitter>,
 }
 
@@ -67,7 +67,7 @@ impl Balancer {
     pub(crate) fn from_parts(
         endpoints: Vec<Endpoint>,
         mut registry: Registry,
-        chooser: Chooser,
+        chooser: Arc<Chooser>,
         emitter: Option<Emitter>,
     ) -> Self {
         let shared = Arc::new_cyclic(|shared| {
@@ -95,7 +95,7 @@ impl Balancer {
     #[inline]
     pub fn try_lease(&self, demand: &Demand<'_>, now: Instant) -> Result<Lease, NoLease> {
         let snapshot = self.shared.snapshot_at(now);
-        snapshot.pool(demand.model).lease(demand, &self.shared.chooser, now)
+        snapshot.pool(demand.model).lease(&Ask::new(demand, &self.shared.chooser, now))
     }
 
     /// Hands `with` the endpoint whose turn it is by weight for calls of `model`, and takes the
@@ -118,7 +118,8 @@ impl Balancer {
     /// [`NoLease::Never`] where no endpoint can ever serve the demand, [`NoLease::NotBefore`] of an
     /// unknown instant where only exclusions or running calls stand against it.
     pub fn earliest(&self, demand: &Demand<'_>, now: Instant) -> Result<Instant, NoLease> {
-        self.shared.snapshot_at(now).pool(demand.model).earliest(demand, &self.shared.chooser, now)
+        let ask = Ask::new(demand, &self.shared.chooser, now);
+        self.shared.snapshot_at(now).pool(demand.model).earliest(&ask)
     }
 
     /// Whether any endpoint serves `model`, whatever its state. Takes the lock.
@@ -248,14 +249,6 @@ impl fmt::Debug for Balancer {
 }
 
 impl Shared {
-    pub(crate) const fn typical(&self) -> &Typical {
-        &self.chooser.typical
-    }
-
-    pub(crate) fn nanos(&self, at: Instant) -> u64 {
-        self.chooser.nanos(at)
-    }
-
     /// The snapshot for a pick at `now`.
     #[inline]
     fn snapshot_at(&self, now: Instant) -> Guard<Arc<Snapshot>> {

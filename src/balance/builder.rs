@@ -1,13 +1,14 @@
 //! Putting a balancer together.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use crate::balance::balancer::Balancer;
+use crate::balance::chooser::Chooser;
 use crate::balance::endpoint::Endpoint;
 use crate::balance::health::HealthPolicy;
 use crate::balance::load::Typical;
 use crate::balance::registry::Registry;
-use crate::balance::snapshot::Chooser;
 use crate::balance::strategy::StrategyKind;
 use crate::error::BuildError;
 use crate::event::{Emitter, Observer};
@@ -69,13 +70,14 @@ impl BalancerBuilder {
         self.validate()?;
         let Self { endpoints, strategy, health, emitter, seed } = self;
         let epoch = now();
-        let chooser = Chooser {
+        let chooser = Arc::new(Chooser {
             strategy,
-            typical: Typical::new(epoch),
+            typical: Typical::default(),
             rng: seed.map_or_else(Rng::from_entropy, Rng::from_seed),
             epoch,
-        };
-        Ok(Balancer::from_parts(endpoints, Registry::new(health, epoch), chooser, emitter))
+        });
+        let registry = Registry::new(health, Arc::clone(&chooser));
+        Ok(Balancer::from_parts(endpoints, registry, chooser, emitter))
     }
 
     fn validate(&self) -> Result<(), BuildError> {

@@ -4,16 +4,17 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use crate::balance::balancer::Shared;
+use crate::balance::calls::Calls;
+use crate::balance::chooser::Chooser;
 use crate::balance::demand::{EndpointKey, seed_of};
 use crate::balance::endpoint::Endpoint;
 use crate::balance::load::Load;
 use crate::provider::{Capabilities, Provider};
 use crate::report::EndpointId;
-use crate::sync::{AtomicBool, AtomicU32, Ordering};
-use crate::time::Instant;
+use crate::sync::{AtomicBool, Ordering};
 
-/// An endpoint at run time. What changes with every lease lies on cache lines of its own, so that
-/// leases do not slow down the picks that read the rest.
+/// An endpoint at run time. What changes with every lease lies on cache lines of its own (the align
+/// attributes of its parts), so that leases do not slow down the picks that read the rest.
 pub(crate) struct EndpointCell {
     pub(crate) key: EndpointKey,
     pub(crate) id: EndpointId,
@@ -22,16 +23,11 @@ pub(crate) struct EndpointCell {
     /// What its scores for keys depend on: its name, so that instances agree.
     pub(crate) seed: u64,
     pub(crate) balancer: Weak<Shared>,
-    live: Live,
+    pub(crate) chooser: Arc<Chooser>,
+    pub(crate) calls: Calls,
     pub(crate) load: Load,
-}
-
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Live {
-    in_flight: AtomicU32,
     troubled: AtomicBool,
-    on_trial: Trial,
+    trial: Trial,
 }
 
 impl EndpointCell {
@@ -39,7 +35,7 @@ impl EndpointCell {
         key: EndpointKey,
         endpoint: &Endpoint,
         balancer: Weak<Shared>,
-        epoch: Instant,
+        chooser: Arc<Chooser>,
     ) -> Self {
         Self {
             key,
@@ -48,43 +44,27 @@ impl EndpointCell {
             capabilities: endpoint.capabilities(),
             seed: seed_of(endpoint.id().as_str()),
             balancer,
-            live: Live::default(),
-            load: Load::new(epoch),
+            calls: Calls::default(),
+            load: Load::default(),
+            troubled: AtomicBool::new(false),
+            trial: Trial::default(),
+            chooser,
         }
-    }
-
-    /// Takes a place; whether there was one.
-    pub(crate) fn enter(&self, limit: Option<u32>) -> bool {
-        // Relaxed: the count alone decides, and it publishes nothing.
-        let before = self.live.in_flight.fetch_add(1, Ordering::Relaxed);
-        let fits = limit.is_none_or(|limit| before < limit);
-        if !fits {
-            self.leave();
-        }
-        fits
-    }
-
-    pub(crate) fn leave(&self) {
-        self.live.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn in_flight(&self) -> u32 {
-        self.live.in_flight.load(Ordering::Relaxed)
     }
 
     pub(crate) fn trial(&self) -> &Trial {
-        &self.live.on_trial
+        &self.trial
     }
 
     /// Whether there is something a success would clear. Spares successes the lock; written under
     /// it. A success that reads a stale `false` overlapped the failure it would have cleared, and
     /// the next success clears it.
     pub(crate) fn is_troubled(&self) -> bool {
-        self.live.troubled.load(Ordering::Relaxed)
+        self.troubled.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_troubled(&self, troubled: bool) {
-        self.live.troubled.store(troubled, Ordering::Relaxed);
+        self.troubled.store(troubled, Ordering::Relaxed);
     }
 }
 
@@ -113,7 +93,8 @@ impl fmt::Debug for EndpointCell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EndpointCell")
             .field("id", &self.id)
-            .field("live", &self.live)
+            .field("calls", &self.calls.running())
+            .field("trial", &self.trial)
             .finish_non_exhaustive()
     }
 }

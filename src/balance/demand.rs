@@ -96,7 +96,7 @@ impl<'a> Demand<'a> {
     /// Whether the endpoint can do what is needed.
     #[inline]
     pub(crate) fn suits(&self, cell: &EndpointCell) -> bool {
-        cell.capabilities.missing(&self.needs).is_none()
+        cell.capabilities.covers(&self.needs)
     }
 
     /// Whether the endpoint suits and is wanted.

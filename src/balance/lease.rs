@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::balance::calls::Running;
 use crate::balance::cell::EndpointCell;
 use crate::balance::demand::EndpointKey;
-use crate::balance::load::Waiting;
+use crate::balance::member::Member;
 use crate::balance::mirror::{Mirror, Spend, Spent};
-use crate::balance::snapshot::Member;
 use crate::outcome::{End, Outcome};
 use crate::provider::{Capabilities, Provider};
 use crate::report::EndpointId;
@@ -21,141 +21,147 @@ use crate::usage::{Price, Usage};
 /// free for the next one, and nothing is learnt about the endpoint.
 #[must_use = "a lease that is dropped counts as an abandoned attempt"]
 pub struct Lease {
-    cell: Arc<EndpointCell>,
-    slot: Option<usize>,
-    upstream: Option<Arc<str>>,
-    price: Option<Price>,
-    started: Instant,
-    trial: bool,
-    waiting: Option<Waiting>,
-    spent: Option<(Arc<Mirror>, Spent)>,
-    settled: bool,
+    member: Arc<Member>,
+    /// When it was given, in nanoseconds since the balancer's epoch.
+    at: u64,
+    /// Taken when the lease ends.
+    running: Option<Running>,
+    spent: Option<Spent>,
 }
 
 impl Lease {
     /// A lease on `member`, which has let the attempt in.
-    pub(crate) fn new(
-        member: &Member,
-        spent: Option<(Arc<Mirror>, Spent)>,
-        started: Instant,
+    #[inline]
+    pub(crate) const fn new(
+        member: Arc<Member>,
+        running: Running,
+        spent: Option<Spent>,
+        at: u64,
     ) -> Self {
-        Self {
-            cell: Arc::clone(&member.cell),
-            slot: member.slot,
-            upstream: member.upstream.clone(),
-            price: member.price,
-            started,
-            trial: member.trial,
-            waiting: member.cell.load.begin(started),
-            spent,
-            settled: false,
-        }
+        Self { member, at, running: Some(running), spent }
+    }
+
+    fn cell(&self) -> &Arc<EndpointCell> {
+        &self.member.cell
     }
 
     /// The endpoint's id.
     #[must_use]
     pub fn endpoint(&self) -> &EndpointId {
-        &self.cell.id
+        &self.cell().id
     }
 
     /// The endpoint's key, for [`Demand::exclude`](super::Demand::exclude).
     #[must_use]
     pub fn key(&self) -> EndpointKey {
-        self.cell.key
+        self.cell().key
     }
 
     /// The provider to make the attempt with.
     #[must_use]
     pub fn provider(&self) -> &Arc<dyn Provider> {
-        &self.cell.provider
+        &self.cell().provider
     }
 
     /// What the provider can do, as it said when the endpoint was built.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        self.cell.capabilities
+        self.cell().capabilities
     }
 
     /// The backend's name for the model, where the endpoint has one.
     #[must_use]
     pub fn upstream_model(&self) -> Option<&Arc<str>> {
-        self.upstream.as_ref()
+        self.member.upstream.as_ref()
     }
 
     /// What its tokens cost, where the endpoint has a price.
     #[must_use]
-    pub const fn price(&self) -> Option<Price> {
-        self.price
+    pub fn price(&self) -> Option<Price> {
+        self.member.price
     }
 
     /// When the lease was given.
     #[must_use]
-    pub const fn started(&self) -> Instant {
-        self.started
+    pub fn started(&self) -> Instant {
+        self.cell().chooser.instant(self.at)
     }
 
     /// Whether this attempt finds out if an unhealthy or disabled endpoint works again.
     #[must_use]
-    pub const fn is_trial(&self) -> bool {
-        self.trial
+    pub fn is_trial(&self) -> bool {
+        self.member.trial
     }
 
     /// Content has arrived: the attempt no longer counts as waiting for it.
     pub fn first_content(&mut self) {
-        if let Some(waiting) = self.waiting.take() {
-            self.cell.load.end(waiting);
+        if let Some(running) = &mut self.running {
+            self.member.cell.calls.first_content(running);
         }
     }
 
     /// Ends the lease with how the attempt ended. Takes no lock where that changes nothing.
+    #[inline]
     pub fn settle(mut self, outcome: &Outcome, now: Instant) {
-        self.end(outcome, now);
+        if let Some(running) = self.running.take() {
+            self.end(running, outcome, now);
+        }
     }
 
-    fn end(&mut self, outcome: &Outcome, now: Instant) {
-        self.settled = true;
-        self.first_content();
-        let elapsed = now.saturating_duration_since(self.started);
-        self.cell.load.learn(outcome, elapsed, now);
-        // The balancer may be gone while the last attempts end; then nobody needs to know.
-        if let Some(balancer) = self.cell.balancer.upgrade() {
-            if outcome.end == End::Success {
-                balancer.typical().learn(outcome, elapsed, now);
-            }
-            self.settle_limits(outcome, balancer.nanos(now));
-            if self.is_remarkable(outcome) {
-                balancer.note(&self.cell, self.slot, outcome, (self.started, now));
-            }
+    fn end(&self, running: Running, outcome: &Outcome, now: Instant) {
+        let (cell, chooser) = (self.cell(), &self.cell().chooser);
+        let at = chooser.nanos(now);
+        let (elapsed, millis) = (Duration::from_nanos(at.saturating_sub(self.at)), millis(at));
+        cell.load.learn(outcome, elapsed, millis);
+        if outcome.end == End::Success {
+            chooser.typical.learn(outcome, elapsed, millis);
+        }
+        if let (Some(mirror), Some(spent)) = (&self.member.mirror, &self.spent) {
+            settle_limits(mirror, spent, outcome, at);
+        }
+        if self.is_remarkable(outcome) {
+            self.note(outcome, now);
         }
         // The trial and the place are free only once what they taught is known.
-        if self.trial {
-            self.cell.trial().end();
+        if self.member.trial {
+            cell.trial().end();
         }
-        self.cell.leave();
+        cell.calls.leave(running);
     }
 
-    fn settle_limits(&self, outcome: &Outcome, now: u64) {
-        if let Some((mirror, spent)) = &self.spent {
-            let used = outcome.usage.as_ref().and_then(spend);
-            mirror.settle(spent, outcome.end.row().charge, used, now);
-            if let Some(limits) = &outcome.rate_limits {
-                mirror.correct(spent, limits, now);
-            }
+    #[cold]
+    fn note(&self, outcome: &Outcome, now: Instant) {
+        // The balancer may be gone while the last attempts end; then nobody needs to know.
+        if let Some(balancer) = self.cell().balancer.upgrade() {
+            balancer.note(self.cell(), self.member.slot, outcome, (self.started(), now));
         }
     }
 
     fn is_remarkable(&self, outcome: &Outcome) -> bool {
         match outcome.end {
-            End::Success => self.cell.is_troubled() || exhausted(outcome).is_some(),
+            End::Success => self.cell().is_troubled() || exhausted(outcome).is_some(),
             End::Abandoned => false,
             End::Failed(_) | End::Broken(_) => true,
         }
     }
 }
 
+/// As averages count the time; wraps after 49 days.
+const fn millis(nanos: u64) -> u32 {
+    (nanos / 1_000_000) as u32
+}
+
 /// When the limit that a successful response used up is whole again.
 pub(crate) fn exhausted(outcome: &Outcome) -> Option<Duration> {
     outcome.rate_limits.as_ref().and_then(|limits| limits.exhausted_reset())
+}
+
+fn settle_limits(mirror: &Mirror, spent: &Spent, outcome: &Outcome, now: u64) {
+    let used = outcome.usage.as_ref().and_then(spend);
+    mirror.settle(spent, outcome.end.row().charge, used, now);
+    if let Some(limits) = &outcome.rate_limits {
+        mirror.correct(spent, limits, now);
+    }
 }
 
 fn spend(usage: &Usage) -> Option<Spend> {
@@ -164,8 +170,8 @@ fn spend(usage: &Usage) -> Option<Spend> {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if !self.settled {
-            self.end(&Outcome::new(End::Abandoned), now());
+        if let Some(running) = self.running.take() {
+            self.end(running, &Outcome::new(End::Abandoned), now());
         }
     }
 }
@@ -173,9 +179,9 @@ impl Drop for Lease {
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
-            .field("endpoint", &self.cell.id)
-            .field("upstream_model", &self.upstream)
-            .field("trial", &self.trial)
+            .field("endpoint", &self.cell().id)
+            .field("upstream_model", &self.member.upstream)
+            .field("trial", &self.member.trial)
             .finish_non_exhaustive()
     }
 }

@@ -5,11 +5,13 @@ use std::sync::{Arc, Weak};
 
 use crate::balance::balancer::Shared;
 use crate::balance::cell::EndpointCell;
+use crate::balance::chooser::Chooser;
 use crate::balance::demand::EndpointKey;
 use crate::balance::endpoint::Endpoint;
 use crate::balance::health::HealthPolicy;
+use crate::balance::member::Member;
 use crate::balance::mirror::Mirror;
-use crate::balance::snapshot::{Member, Pool, PoolName, Snapshot, Tier};
+use crate::balance::snapshot::{Pool, PoolName, Snapshot, Tier};
 use crate::balance::state::{Condition, EndpointState};
 use crate::balance::status::EndpointStatus;
 use crate::report::EndpointId;
@@ -21,7 +23,7 @@ pub(crate) struct Registry {
     entries: Vec<Entry>,
     policy: HealthPolicy,
     next_key: u32,
-    epoch: Instant,
+    chooser: Arc<Chooser>,
 }
 
 /// One endpoint.
@@ -44,14 +46,15 @@ struct Model {
 }
 
 impl Registry {
-    pub(crate) const fn new(policy: HealthPolicy, epoch: Instant) -> Self {
-        Self { entries: Vec::new(), policy, next_key: 0, epoch }
+    pub(crate) const fn new(policy: HealthPolicy, chooser: Arc<Chooser>) -> Self {
+        Self { entries: Vec::new(), policy, next_key: 0, chooser }
     }
 
     pub(crate) fn add(&mut self, endpoint: Endpoint, balancer: &Weak<Shared>) {
         let key = EndpointKey(self.next_key);
         self.next_key = self.next_key.wrapping_add(1);
-        let cell = EndpointCell::new(key, &endpoint, Weak::clone(balancer), self.epoch);
+        let (balancer, chooser) = (Weak::clone(balancer), Arc::clone(&self.chooser));
+        let cell = EndpointCell::new(key, &endpoint, balancer, chooser);
         self.entries.push(Entry::new(Arc::new(cell), endpoint));
     }
 
@@ -158,16 +161,16 @@ impl Registry {
         now: Instant,
         wanted: impl Fn(&Candidate<'_>) -> bool,
     ) -> Vec<Tier> {
-        let mut by_tier: BTreeMap<u8, Vec<Member>> = BTreeMap::new();
+        let mut by_tier: BTreeMap<u8, Vec<Arc<Member>>> = BTreeMap::new();
         for candidate in candidates.iter().filter(|candidate| wanted(candidate)) {
             let weight = u64::from(candidate.entry.config.share());
             if weight > 0 {
                 let weight = weight * candidate.entry.state.tenths(&self.policy, now);
                 let tier = by_tier.entry(candidate.entry.config.tier_number());
-                tier.or_default().push(candidate.member(weight));
+                tier.or_default().push(Arc::new(candidate.member(weight)));
             }
         }
-        let tier = |(number, members): (u8, Vec<Member>)| {
+        let tier = |(number, members): (u8, Vec<Arc<Member>>)| {
             let previous = previous.and_then(|pool| pool.tier_numbered(number));
             let credits = credits(&members, previous);
             Tier::new(number, members, &credits, previous)
@@ -177,7 +180,7 @@ impl Registry {
 }
 
 /// What each member is owed by the previous tier; nothing where it was not in it.
-fn credits(members: &[Member], previous: Option<&Tier>) -> Vec<f64> {
+fn credits(members: &[Arc<Member>], previous: Option<&Tier>) -> Vec<f64> {
     let owed: BTreeMap<EndpointKey, f64> = previous
         .into_iter()
         .flat_map(Tier::credits)

@@ -5,20 +5,17 @@
 //! when an endpoint enters or leaves a state.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::balance::cell::EndpointCell;
+use crate::balance::chooser::Ask;
 use crate::balance::demand::{Demand, NoLease};
 use crate::balance::lease::Lease;
-use crate::balance::load::Typical;
-use crate::balance::mirror::{Mirror, Spent};
+use crate::balance::member::Member;
 use crate::balance::strategy::{Candidates, Schedule, StrategyKind, choose};
 use crate::error::NoEndpoint;
 use crate::rate::Refused;
-use crate::rng::Rng;
 use crate::sync::{AtomicU64, Ordering};
 use crate::time::{Instant, after};
-use crate::usage::Price;
 
 /// Everything a pick needs.
 #[derive(Debug)]
@@ -86,22 +83,6 @@ pub(crate) enum PoolName {
     Model(Box<str>),
 }
 
-/// What picks share beyond the snapshot.
-#[derive(Debug)]
-pub(crate) struct Chooser {
-    pub(crate) strategy: StrategyKind,
-    pub(crate) typical: Typical,
-    pub(crate) rng: Rng,
-    /// What limits count time from.
-    pub(crate) epoch: Instant,
-}
-
-impl Chooser {
-    pub(crate) fn nanos(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.epoch).as_nanos() as u64
-    }
-}
-
 /// The endpoints that serve one model.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
@@ -139,33 +120,23 @@ impl Pool {
         }
     }
 
-    /// A lease on the next endpoint for `demand`, tiers in order.
+    /// A lease on the next endpoint for the call, tiers in order.
     #[inline]
-    pub(crate) fn lease(
-        &self,
-        demand: &Demand<'_>,
-        chooser: &Chooser,
-        now: Instant,
-    ) -> Result<Lease, NoLease> {
-        self.serving(demand)
+    pub(crate) fn lease(&self, ask: &Ask<'_>) -> Result<Lease, NoLease> {
+        self.serving(ask.demand)
             .iter()
-            .find_map(|tier| tier.lease(demand, chooser, now))
-            .ok_or_else(|| self.refusal(demand, chooser, now))
+            .find_map(|tier| tier.lease(ask))
+            .ok_or_else(|| self.refusal(ask))
     }
 
-    /// When an endpoint for `demand` can be leased.
-    pub(crate) fn earliest(
-        &self,
-        demand: &Demand<'_>,
-        chooser: &Chooser,
-        now: Instant,
-    ) -> Result<Instant, NoLease> {
-        let mut members = self.serving(demand).iter().flat_map(Tier::members);
-        if members.any(|member| member.is_open_to(demand, chooser, now)) {
-            return Ok(now);
+    /// When an endpoint for the call can be leased.
+    pub(crate) fn earliest(&self, ask: &Ask<'_>) -> Result<Instant, NoLease> {
+        let mut members = self.serving(ask.demand).iter().flat_map(Tier::members);
+        if members.any(|member| member.is_open_to(ask)) {
+            return Ok(ask.now);
         }
-        match self.refusal(demand, chooser, now) {
-            NoLease::NotBefore(Some(at)) => Ok(at.max(now)),
+        match self.refusal(ask) {
+            NoLease::NotBefore(Some(at)) => Ok(at.max(ask.now)),
             refusal => Err(refusal),
         }
     }
@@ -178,32 +149,32 @@ impl Pool {
     }
 
     #[cold]
-    fn refusal(&self, demand: &Demand<'_>, chooser: &Chooser, now: Instant) -> NoLease {
+    fn refusal(&self, ask: &Ask<'_>) -> NoLease {
         if self.all.is_empty() {
-            return match demand.model {
+            return match ask.demand.model {
                 Some(model) => NoLease::Never(NoEndpoint::UnknownModel { model: model.into() }),
                 None => NoLease::NotBefore(None),
             };
         }
-        let missing = self.all.iter().map(|cell| cell.capabilities.missing(&demand.needs));
+        let missing = self.all.iter().map(|cell| cell.capabilities.missing(&ask.demand.needs));
         if let Some(capability) = missing.reduce(Option::and).flatten() {
-            let model = demand.model.map(str::to_owned);
+            let model = ask.demand.model.map(str::to_owned);
             return NoLease::Never(NoEndpoint::MissingCapability { model, capability });
         }
-        self.not_before(demand, chooser, now)
+        self.not_before(ask)
     }
 
     /// The first instant at which an endpoint returns or a full one has room.
-    fn not_before(&self, demand: &Demand<'_>, chooser: &Chooser, now: Instant) -> NoLease {
-        let members = self.serving(demand).iter().flat_map(Tier::members);
-        let admitted = members.filter(|member| demand.admits(&member.cell));
+    fn not_before(&self, ask: &Ask<'_>) -> NoLease {
+        let members = self.serving(ask.demand).iter().flat_map(Tier::members);
+        let admitted = members.filter(|member| ask.demand.admits(&member.cell));
         let mut opens = self.earliest;
         let mut too_large = None;
         let mut others = self.earliest.is_some();
         for member in admitted {
-            match member.room_in(demand, chooser, now) {
+            match member.room_in(ask) {
                 Ok(Some(wait)) => {
-                    let at = after(now, wait);
+                    let at = after(ask.now, wait);
                     opens = Some(opens.map_or(at, |opens| opens.min(at)));
                 }
                 Ok(None) => others = true,
@@ -228,7 +199,7 @@ impl Pool {
 #[derive(Debug)]
 pub(crate) struct Tier {
     number: u8,
-    members: Box<[Member]>,
+    members: Box<[Arc<Member>]>,
     schedule: Schedule,
     tickets: Tickets,
     /// Turns for calls that could not use the one they drew: taken apart, so that such calls do not
@@ -251,7 +222,7 @@ impl Tier {
     /// A schedule too large for credits goes on where `previous` stopped.
     pub(crate) fn new(
         number: u8,
-        members: Vec<Member>,
+        members: Vec<Arc<Member>>,
         credits: &[f64],
         previous: Option<&Self>,
     ) -> Option<Self> {
@@ -265,18 +236,18 @@ impl Tier {
     }
 
     #[inline]
-    fn lease(&self, demand: &Demand<'_>, chooser: &Chooser, now: Instant) -> Option<Lease> {
-        let chosen = match chooser.strategy {
+    fn lease(&self, ask: &Ask<'_>) -> Option<Lease> {
+        let chosen = match ask.chooser.strategy {
             StrategyKind::Weighted => None,
-            ref strategy => choose(strategy, &Candidates::new(self, demand, chooser, now)),
+            ref strategy => choose(strategy, &Candidates::new(self, ask)),
         };
         let first = &self.members[chosen.unwrap_or_else(|| self.draw())];
-        first.lease(demand, chooser, now).or_else(|| self.lease_another(demand, chooser, now))
+        first.lease(ask).or_else(|| self.lease_another(ask))
     }
 
     #[cold]
-    fn lease_another(&self, demand: &Demand<'_>, chooser: &Chooser, now: Instant) -> Option<Lease> {
-        let lease = |member: &Member| member.lease(demand, chooser, now);
+    fn lease_another(&self, ask: &Ask<'_>) -> Option<Lease> {
+        let lease = |member: &Arc<Member>| member.lease(ask);
         let turns = 0..TURNS.min(4 * self.members.len() as u64);
         turns
             .map(|_| &self.members[self.draw_spare()])
@@ -295,7 +266,14 @@ impl Tier {
         self.schedule.member(self.tickets.0.fetch_add(1, Ordering::Relaxed))
     }
 
-    pub(crate) fn members(&self) -> &[Member] {
+    /// The positions of this turn and the next.
+    #[inline]
+    pub(crate) fn draw_two(&self) -> [usize; 2] {
+        let ticket = self.tickets.0.fetch_add(2, Ordering::Relaxed);
+        [ticket, ticket.wrapping_add(1)].map(|ticket| self.schedule.member(ticket))
+    }
+
+    pub(crate) fn members(&self) -> &[Arc<Member>] {
         &self.members
     }
 
@@ -303,83 +281,5 @@ impl Tier {
     pub(crate) fn credits(&self) -> impl Iterator<Item = (&Arc<EndpointCell>, f64)> {
         let credits = self.schedule.credits_after(self.tickets.0.load(Ordering::Relaxed));
         self.members.iter().map(|member| &member.cell).zip(credits)
-    }
-}
-
-/// An endpoint as a pick for a certain model.
-#[derive(Debug)]
-pub(crate) struct Member {
-    pub(crate) cell: Arc<EndpointCell>,
-    /// The model's place among those the endpoint names.
-    pub(crate) slot: Option<usize>,
-    /// The backend's name for the model, where the endpoint has one.
-    pub(crate) upstream: Option<Arc<str>>,
-    pub(crate) price: Option<Price>,
-    /// What it gets of the traffic right now. Above zero.
-    pub(crate) weight: u64,
-    /// Whether one attempt at a time finds out if it works again.
-    pub(crate) trial: bool,
-    pub(crate) concurrency: Option<u32>,
-    pub(crate) mirror: Option<Arc<Mirror>>,
-}
-
-impl Member {
-    /// Lets an attempt in, if it may come and there is room.
-    #[inline]
-    fn lease(&self, demand: &Demand<'_>, chooser: &Chooser, now: Instant) -> Option<Lease> {
-        if !demand.admits(&self.cell) || (self.trial && !self.cell.trial().begin()) {
-            return None;
-        }
-        let Some(spent) = self.enter(demand, chooser, now) else {
-            if self.trial {
-                self.cell.trial().end();
-            }
-            return None;
-        };
-        Some(Lease::new(self, spent, now))
-    }
-
-    /// Takes a place and what the call is expected to use. `Some(None)` where nothing is limited.
-    #[inline]
-    fn enter(
-        &self,
-        demand: &Demand<'_>,
-        chooser: &Chooser,
-        now: Instant,
-    ) -> Option<Option<(Arc<Mirror>, Spent)>> {
-        if !self.cell.enter(self.concurrency) {
-            return None;
-        }
-        let Some(mirror) = &self.mirror else { return Some(None) };
-        let spend = demand.spend(chooser.typical.output_tokens());
-        match mirror.reserve(spend, chooser.nanos(now)) {
-            Ok(spent) => Some(Some((Arc::clone(mirror), spent))),
-            Err(_) => {
-                self.cell.leave();
-                None
-            }
-        }
-    }
-
-    /// Whether [`lease`](Self::lease) would succeed if nobody else came first.
-    pub(crate) fn is_open_to(&self, demand: &Demand<'_>, chooser: &Chooser, now: Instant) -> bool {
-        demand.admits(&self.cell)
-            && !(self.trial && self.cell.trial().is_running())
-            && self.concurrency.is_none_or(|limit| self.cell.in_flight() < limit)
-            && matches!(self.room_in(demand, chooser, now), Ok(None))
-    }
-
-    /// How long until its rates have room; `None` where they have. What else is in the way ends when
-    /// a call does.
-    fn room_in(
-        &self,
-        demand: &Demand<'_>,
-        chooser: &Chooser,
-        now: Instant,
-    ) -> Result<Option<Duration>, Refused> {
-        let Some(mirror) = &self.mirror else { return Ok(None) };
-        let spend = demand.spend(chooser.typical.output_tokens());
-        let wait = mirror.wait_for(spend, chooser.nanos(now))?;
-        Ok((!wait.is_zero()).then_some(wait))
     }
 }

@@ -42,7 +42,7 @@ impl EndpointStatus {
             id: cell.id.clone(),
             condition,
             models,
-            in_flight: cell.in_flight(),
+            in_flight: cell.calls.running(),
             weight: config.share(),
             tier: config.tier_number(),
             ttft: cell.load.ttft().map(seconds),

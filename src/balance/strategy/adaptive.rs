@@ -17,20 +17,19 @@ const SCAN: usize = 16;
 const SUSPICIOUS: f32 = 3.0;
 
 pub(super) fn choose(candidates: &Candidates<'_>) -> Option<usize> {
-    if candidates.len() <= SCAN {
-        best(candidates, 0..candidates.len())
-    } else {
-        best(candidates, [candidates.draw(), candidates.draw()])
+    let len = candidates.len();
+    if len > SCAN {
+        return best(candidates, candidates.draw_two());
     }
+    // Starts at a random one, so that equals share the traffic.
+    let first = candidates.rng().below(len as u64) as usize;
+    best(candidates, (first..len).chain(0..first))
 }
 
-/// The cheapest of the open ones. Starts at a random one, so that equals share the traffic.
+/// The cheapest of the open ones; the first of equals.
 fn best(candidates: &Candidates<'_>, positions: impl IntoIterator<Item = usize>) -> Option<usize> {
-    let len = candidates.len();
-    let offset = candidates.rng().below(len as u64) as usize;
     let mut best: Option<(f32, usize)> = None;
     for position in positions {
-        let position = if len <= SCAN { (position + offset) % len } else { position };
         let Some(candidate) = candidates.get(position).filter(Candidate::is_open) else { continue };
         let cost = cost(&candidate, candidates);
         if best.is_none_or(|(least, _)| cost < least) {
@@ -47,7 +46,7 @@ fn cost(candidate: &Candidate<'_>, candidates: &Candidates<'_>) -> f32 {
     let ttft = load.ttft().unwrap_or_else(|| typical.ttft());
     let per_token = load.time_per_token().unwrap_or_else(|| typical.time_per_token());
     let output = candidates.demand().output_tokens.map_or_else(|| typical.output(), |n| n as f32);
-    let oldest = load.oldest_wait(candidates.now()).map_or(0.0, |wait| wait.as_secs_f32());
+    let oldest = candidate.oldest_wait().map_or(0.0, |wait| wait.as_secs_f32());
     let expected = ttft + output * per_token;
     let time = if oldest > SUSPICIOUS * ttft { expected.max(oldest) } else { expected };
     (candidate.in_flight() + 1) as f32 / candidate.weight() as f32 * time

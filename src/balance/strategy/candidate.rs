@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::balance::chooser::Ask;
 use crate::balance::demand::Demand;
 use crate::balance::load::Typical;
-use crate::balance::snapshot::{Chooser, Member, Tier};
+use crate::balance::member::Member;
+use crate::balance::snapshot::Tier;
 use crate::report::EndpointId;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -17,19 +19,12 @@ use crate::usage::Cost;
 #[derive(Debug)]
 pub struct Candidates<'a> {
     tier: &'a Tier,
-    demand: &'a Demand<'a>,
-    chooser: &'a Chooser,
-    now: Instant,
+    ask: &'a Ask<'a>,
 }
 
 impl<'a> Candidates<'a> {
-    pub(crate) const fn new(
-        tier: &'a Tier,
-        demand: &'a Demand<'a>,
-        chooser: &'a Chooser,
-        now: Instant,
-    ) -> Self {
-        Self { tier, demand, chooser, now }
+    pub(crate) const fn new(tier: &'a Tier, ask: &'a Ask<'a>) -> Self {
+        Self { tier, ask }
     }
 
     /// How many there are. Never zero.
@@ -59,19 +54,19 @@ impl<'a> Candidates<'a> {
     /// What the call asks for.
     #[must_use]
     pub const fn demand(&self) -> &Demand<'_> {
-        self.demand
+        self.ask.demand
     }
 
     /// For choices among equals.
     #[must_use]
     pub const fn rng(&self) -> &Rng {
-        &self.chooser.rng
+        &self.ask.chooser.rng
     }
 
     /// The present.
     #[must_use]
     pub const fn now(&self) -> Instant {
-        self.now
+        self.ask.now
     }
 
     /// The position whose turn it is by weight. Takes the turn.
@@ -80,9 +75,14 @@ impl<'a> Candidates<'a> {
         self.tier.draw()
     }
 
+    /// The positions of two turns in a row. Takes both.
+    pub(crate) fn draw_two(&self) -> [usize; 2] {
+        self.tier.draw_two()
+    }
+
     /// What answers of this balancer are like, for endpoints that have not answered yet.
     pub(crate) const fn typical(&self) -> &Typical {
-        &self.chooser.typical
+        &self.ask.chooser.typical
     }
 }
 
@@ -110,13 +110,13 @@ impl Candidate<'_> {
     /// has room within its declared limits.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.member.is_open_to(self.all.demand, self.all.chooser, self.all.now)
+        self.member.is_open_to(self.all.ask)
     }
 
     /// Calls that are running on it.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.member.cell.in_flight()
+        self.member.cell.calls.running()
     }
 
     /// Its expected time to the first content; `None` before its first answer.
@@ -128,15 +128,16 @@ impl Candidate<'_> {
     /// How long a call has been waiting for its first content, the one that waits longest.
     #[must_use]
     pub fn oldest_wait(&self) -> Option<Duration> {
-        self.member.cell.load.oldest_wait(self.all.now)
+        let start = self.member.cell.calls.oldest_start()?;
+        Some(Duration::from_nanos(self.all.ask.at.saturating_sub(start)))
     }
 
     /// What this call is expected to cost on it; `None` where it has no price.
     #[must_use]
     pub fn expected_cost(&self) -> Option<Cost> {
-        let demand = self.all.demand;
+        let demand = self.all.ask.demand;
         let output =
-            demand.output_tokens.unwrap_or_else(|| self.all.chooser.typical.output_tokens());
+            demand.output_tokens.unwrap_or_else(|| self.all.ask.chooser.typical.output_tokens());
         self.member.price.map(|price| price.of_tokens(demand.input_tokens, output))
     }
 
