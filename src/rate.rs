@@ -132,8 +132,8 @@ pub struct Bucket {
     refunded: AtomicU64,
 }
 
-/// A place in a bucket, to be settled once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A place in a bucket, to be settled once. The default is a place of nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[must_use = "what was taken is used up until it is settled"]
 pub struct Taken {
     /// Where it ends, in the coordinate that refunds do not move.

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::balance::cell::EndpointCell;
 use crate::balance::demand::Demand;
 use crate::balance::load::Typical;
+use crate::balance::mirror::Spend;
 use crate::balance::strategy::StrategyKind;
 use crate::rng::Rng;
 use crate::time::{Instant, after};
@@ -39,11 +41,29 @@ pub(crate) struct Ask<'a> {
     pub(crate) now: Instant,
     /// `now` in nanoseconds since the epoch.
     pub(crate) at: u64,
+    /// What the endpoint must be able to do, as the bits of its capabilities.
+    needs: u8,
 }
 
 impl<'a> Ask<'a> {
     #[inline]
     pub(crate) fn new(demand: &'a Demand<'a>, chooser: &'a Chooser, now: Instant) -> Self {
-        Self { demand, chooser, now, at: chooser.nanos(now) }
+        Self { demand, chooser, now, at: chooser.nanos(now), needs: demand.needs.bits() }
+    }
+    /// Whether the endpoint can do what is needed.
+    #[inline]
+    pub(crate) const fn suits(&self, cell: &EndpointCell) -> bool {
+        self.needs & !cell.able == 0
+    }
+
+    /// Whether the endpoint suits and is wanted.
+    #[inline]
+    pub(crate) fn admits(&self, cell: &EndpointCell) -> bool {
+        self.suits(cell) && !self.demand.exclude.contains(&cell.key)
+    }
+
+    /// What the call is expected to use.
+    pub(crate) fn spend(&self) -> Spend {
+        self.demand.spend(self.chooser.typical.output_tokens())
     }
 }

@@ -2,7 +2,6 @@
 
 use std::hash::Hasher;
 
-use crate::balance::cell::EndpointCell;
 use crate::balance::mirror::Spend;
 use crate::error::NoEndpoint;
 use crate::provider::Capabilities;
@@ -91,18 +90,6 @@ impl<'a> Demand<'a> {
     /// What a limit counts for it: an unbounded answer is taken to be a typical one.
     pub(crate) fn spend(&self, typical_output: u64) -> Spend {
         Spend { input: self.input_tokens, output: self.output_tokens.unwrap_or(typical_output) }
-    }
-
-    /// Whether the endpoint can do what is needed.
-    #[inline]
-    pub(crate) fn suits(&self, cell: &EndpointCell) -> bool {
-        cell.capabilities.covers(&self.needs)
-    }
-
-    /// Whether the endpoint suits and is wanted.
-    #[inline]
-    pub(crate) fn admits(&self, cell: &EndpointCell) -> bool {
-        self.suits(cell) && !self.exclude.contains(&cell.key)
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::balance::calls::Running;
 use crate::balance::cell::EndpointCell;
 use crate::balance::chooser::Ask;
-use crate::balance::lease::Lease;
 use crate::balance::mirror::{Mirror, Spent};
 use crate::rate::Refused;
 use crate::usage::Price;
@@ -33,29 +32,30 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Lets an attempt in, if it may come and there is room.
+    /// Lets an attempt in, if it may come and there is room, and puts down in `spent` what it is
+    /// expected to use where rates are limited. That is a hundred bytes: handed up as a value
+    /// through every caller, it would cost more than the rest.
     #[inline]
-    pub(crate) fn lease(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Lease> {
-        if !ask.demand.admits(&self.cell) || (self.trial && !self.cell.trial().begin()) {
+    pub(crate) fn enter(&self, ask: &Ask<'_>, spent: &mut Option<Spent>) -> Option<Running> {
+        if !ask.admits(&self.cell) || (self.trial && !self.cell.trial().begin()) {
             return None;
         }
-        let Some((running, spent)) = self.enter(ask) else {
-            if self.trial {
-                self.cell.trial().end();
-            }
-            return None;
-        };
-        Some(Lease::new(Arc::clone(self), running, spent, ask.at))
+        let running = self.take_place(ask, spent);
+        if running.is_none() && self.trial {
+            self.cell.trial().end();
+        }
+        running
     }
 
-    /// Takes a place and, where rates are limited, what the call is expected to use.
     #[inline]
-    fn enter(&self, ask: &Ask<'_>) -> Option<(Running, Option<Spent>)> {
+    fn take_place(&self, ask: &Ask<'_>, spent: &mut Option<Spent>) -> Option<Running> {
         let running = self.cell.calls.enter(self.concurrency, ask.at)?;
-        let Some(mirror) = &self.mirror else { return Some((running, None)) };
-        let spend = ask.demand.spend(ask.chooser.typical.output_tokens());
-        match mirror.reserve(spend, ask.at) {
-            Ok(spent) => Some((running, Some(spent))),
+        let Some(mirror) = &self.mirror else { return Some(running) };
+        match mirror.reserve(ask.spend(), ask.at) {
+            Ok(all) => {
+                *spent = Some(all);
+                Some(running)
+            }
             Err(_) => {
                 self.cell.calls.leave(running);
                 None
@@ -63,10 +63,10 @@ impl Member {
         }
     }
 
-    /// Whether [`lease`](Self::lease) would succeed if nobody else came first.
+    /// Whether [`enter`](Self::enter) would succeed if nobody else came first.
     #[inline]
     pub(crate) fn is_open_to(&self, ask: &Ask<'_>) -> bool {
-        ask.demand.admits(&self.cell)
+        ask.admits(&self.cell)
             && !(self.trial && self.cell.trial().is_running())
             && self.concurrency.is_none_or(|limit| self.cell.calls.running() < limit)
             && (self.mirror.is_none() || matches!(self.room_in(ask), Ok(None)))
@@ -76,8 +76,7 @@ impl Member {
     /// a call does.
     pub(crate) fn room_in(&self, ask: &Ask<'_>) -> Result<Option<Duration>, Refused> {
         let Some(mirror) = &self.mirror else { return Ok(None) };
-        let spend = ask.demand.spend(ask.chooser.typical.output_tokens());
-        let wait = mirror.wait_for(spend, ask.at)?;
+        let wait = mirror.wait_for(ask.spend(), ask.at)?;
         Ok((!wait.is_zero()).then_some(wait))
     }
 }

@@ -10,7 +10,7 @@ use crate::balance::limits::EndpointLimits;
 use crate::outcome::Charge;
 use crate::rate::{Bucket, Rate, Refused, Taken};
 use crate::rate_limits::{LimitWindow, RateLimits};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU32, Ordering};
 
 /// What a limit counts, in the order of [`EndpointLimits::per_minute`].
 const DIMENSIONS: usize = 4;
@@ -42,14 +42,18 @@ struct Meter {
     rate: Rate,
     bucket: Bucket,
     /// All that was ever taken; wraps. Tells how much was sent after a call.
-    sent: AtomicU64,
+    sent: AtomicU32,
 }
 
 /// What a call took from each of a mirror's meters.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spent {
     expected: Spend,
-    taken: [Option<(Taken, u64)>; DIMENSIONS],
+    /// In the order of the meters; nothing beyond their number.
+    taken: [Taken; DIMENSIONS],
+    /// All that each meter ever took, this included. Wraps, but not within one call: that would be
+    /// four billion tokens. Leases are copied about, so they had better be small.
+    sent: [u32; DIMENSIONS],
 }
 
 impl Mirror {
@@ -64,13 +68,17 @@ impl Mirror {
 
     /// Takes `spend` from every meter, or from none.
     pub(crate) fn reserve(&self, spend: Spend, now: u64) -> Result<Spent, Refused> {
-        let mut spent = Spent { expected: spend, taken: [None; DIMENSIONS] };
+        let (taken, sent) = ([Taken::default(); DIMENSIONS], [0; DIMENSIONS]);
+        let mut spent = Spent { expected: spend, taken, sent };
         let amounts = spend.amounts();
         for (index, meter) in self.meters.iter().enumerate() {
             match meter.reserve(amounts[meter.dimension], now) {
-                Ok(taken) => spent.taken[index] = Some(taken),
+                Ok((taken, sent)) => {
+                    spent.taken[index] = taken;
+                    spent.sent[index] = sent;
+                }
                 Err(refused) => {
-                    self.cancel(&spent, now);
+                    self.cancel(&spent.taken[..index], now);
                     return Err(refused);
                 }
             }
@@ -78,11 +86,9 @@ impl Mirror {
         Ok(spent)
     }
 
-    fn cancel(&self, spent: &Spent, now: u64) {
-        for (meter, taken) in self.meters.iter().zip(spent.taken) {
-            if let Some((taken, _)) = taken {
-                meter.bucket.cancel(&meter.rate, taken, now);
-            }
+    fn cancel(&self, taken: &[Taken], now: u64) {
+        for (meter, &taken) in self.meters.iter().zip(taken) {
+            meter.bucket.cancel(&meter.rate, taken, now);
         }
     }
 
@@ -108,9 +114,7 @@ impl Mirror {
         };
         let amounts = used.amounts();
         for (meter, taken) in self.meters.iter().zip(spent.taken) {
-            if let Some((taken, _)) = taken {
-                meter.bucket.settle(&meter.rate, taken, amounts[meter.dimension], now);
-            }
+            meter.bucket.settle(&meter.rate, taken, amounts[meter.dimension], now);
         }
     }
 
@@ -118,12 +122,13 @@ impl Mirror {
     pub(crate) fn correct(&self, spent: &Spent, limits: &RateLimits, now: u64) {
         let RateLimits { requests, tokens, input_tokens, output_tokens } = *limits;
         let windows = [requests, tokens, input_tokens, output_tokens];
-        for (meter, taken) in self.meters.iter().zip(spent.taken) {
+        for (meter, sent_then) in self.meters.iter().zip(spent.sent) {
             let remaining =
                 windows[meter.dimension].and_then(|window: LimitWindow| window.remaining);
-            if let (Some(remaining), Some((_, sent_then))) = (remaining, taken) {
+            if let Some(remaining) = remaining {
                 let since = meter.sent.load(Ordering::Relaxed).wrapping_sub(sent_then);
-                meter.bucket.lower_to(&meter.rate, remaining.saturating_sub(since), now);
+                let left = remaining.saturating_sub(u64::from(since));
+                meter.bucket.lower_to(&meter.rate, left, now);
             }
         }
     }
@@ -131,16 +136,17 @@ impl Mirror {
 
 impl Meter {
     fn new(dimension: usize, limit: u64, limits: &EndpointLimits) -> Option<Self> {
-        let (bucket, sent) = (Bucket::new(), AtomicU64::new(0));
+        let (bucket, sent) = (Bucket::new(), AtomicU32::new(0));
         Some(Self { dimension, limit, rate: limits.rate(limit).ok()?, bucket, sent })
     }
 
     /// What was taken, and all that was ever sent, this included.
-    fn reserve(&self, amount: u64, now: u64) -> Result<(Taken, u64), Refused> {
+    fn reserve(&self, amount: u64, now: u64) -> Result<(Taken, u32), Refused> {
         self.fits_at_all(amount)?;
         let taken = self.bucket.reserve_beyond(&self.rate, amount, now)?;
         // Relaxed: the sum is compared with itself, and a correction is an upper bound anyhow.
-        let sent = self.sent.fetch_add(amount, Ordering::Relaxed).wrapping_add(amount);
+        let sent = self.sent.fetch_add(amount as u32, Ordering::Relaxed);
+        let sent = sent.wrapping_add(amount as u32);
         Ok((taken, sent))
     }
 

@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 
+use crate::balance::calls::Running;
 use crate::balance::cell::EndpointCell;
 use crate::balance::chooser::Ask;
-use crate::balance::demand::{Demand, NoLease};
+use crate::balance::demand::NoLease;
 use crate::balance::lease::Lease;
 use crate::balance::member::Member;
+use crate::balance::mirror::Spent;
 use crate::balance::strategy::{Candidates, Schedule, StrategyKind, choose};
 use crate::error::NoEndpoint;
 use crate::rate::Refused;
@@ -107,12 +109,12 @@ impl Pool {
         Self { tiers: tiers.into(), unhealthy: unhealthy.into(), all: all.into(), earliest }
     }
 
-    /// The tiers that can do what `demand` needs: those in service, or else those that are out for
+    /// The tiers that can do what the call needs: those in service, or else those that are out for
     /// their health. Health is a guess, so it is ignored rather than refusing the call; a rate limit
     /// or a refused key is a fact, and is not.
     #[inline]
-    fn serving(&self, demand: &Demand<'_>) -> &[Tier] {
-        let able = |tier: &Tier| tier.members.iter().any(|member| demand.suits(&member.cell));
+    fn serving(&self, ask: &Ask<'_>) -> &[Tier] {
+        let able = |tier: &Tier| tier.members.iter().any(|member| ask.suits(&member.cell));
         if self.unhealthy.is_empty() || self.tiers.iter().any(able) {
             &self.tiers
         } else {
@@ -123,15 +125,17 @@ impl Pool {
     /// A lease on the next endpoint for the call, tiers in order.
     #[inline]
     pub(crate) fn lease(&self, ask: &Ask<'_>) -> Result<Lease, NoLease> {
-        self.serving(ask.demand)
-            .iter()
-            .find_map(|tier| tier.lease(ask))
-            .ok_or_else(|| self.refusal(ask))
+        let mut spent = None;
+        let entered = self.serving(ask).iter().find_map(|tier| tier.enter(ask, &mut spent));
+        match entered {
+            Some((member, running)) => Ok(Lease::new(member, running, spent, ask.at)),
+            None => Err(self.refusal(ask)),
+        }
     }
 
     /// When an endpoint for the call can be leased.
     pub(crate) fn earliest(&self, ask: &Ask<'_>) -> Result<Instant, NoLease> {
-        let mut members = self.serving(ask.demand).iter().flat_map(Tier::members);
+        let mut members = self.serving(ask).iter().flat_map(Tier::members);
         if members.any(|member| member.is_open_to(ask)) {
             return Ok(ask.now);
         }
@@ -166,8 +170,8 @@ impl Pool {
 
     /// The first instant at which an endpoint returns or a full one has room.
     fn not_before(&self, ask: &Ask<'_>) -> NoLease {
-        let members = self.serving(ask.demand).iter().flat_map(Tier::members);
-        let admitted = members.filter(|member| ask.demand.admits(&member.cell));
+        let members = self.serving(ask).iter().flat_map(Tier::members);
+        let admitted = members.filter(|member| ask.admits(&member.cell));
         let mut opens = self.earliest;
         let mut too_large = None;
         let mut others = self.earliest.is_some();
@@ -212,6 +216,9 @@ pub(crate) struct Tier {
 #[repr(align(128))]
 struct Tickets(AtomicU64);
 
+/// Where an attempt was let in, and its place there.
+type Entered<'a> = (&'a Arc<Member>, Running);
+
 /// How many spare turns a pick takes before it looks through the whole tier. They are taken only
 /// where the call has tried the endpoint, needs what it cannot do, or finds it full.
 const TURNS: u64 = 64;
@@ -236,23 +243,23 @@ impl Tier {
     }
 
     #[inline]
-    fn lease(&self, ask: &Ask<'_>) -> Option<Lease> {
+    fn enter(&self, ask: &Ask<'_>, spent: &mut Option<Spent>) -> Option<Entered<'_>> {
         let chosen = match ask.chooser.strategy {
             StrategyKind::Weighted => None,
             ref strategy => choose(strategy, &Candidates::new(self, ask)),
         };
         let first = &self.members[chosen.unwrap_or_else(|| self.draw())];
-        first.lease(ask).or_else(|| self.lease_another(ask))
+        match first.enter(ask, spent) {
+            Some(running) => Some((first, running)),
+            None => self.enter_another(ask, spent),
+        }
     }
 
     #[cold]
-    fn lease_another(&self, ask: &Ask<'_>) -> Option<Lease> {
-        let lease = |member: &Arc<Member>| member.lease(ask);
+    fn enter_another(&self, ask: &Ask<'_>, spent: &mut Option<Spent>) -> Option<Entered<'_>> {
         let turns = 0..TURNS.min(4 * self.members.len() as u64);
-        turns
-            .map(|_| &self.members[self.draw_spare()])
-            .find_map(lease)
-            .or_else(|| self.members.iter().find_map(lease))
+        let drawn = turns.map(|_| &self.members[self.draw_spare()]);
+        drawn.chain(&self.members).find_map(|member| Some((member, member.enter(ask, spent)?)))
     }
 
     fn draw_spare(&self) -> usize {
