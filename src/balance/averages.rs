@@ -114,3 +114,35 @@ mod tests {
         assert_eq!(average.get(), None);
     }
 }
+
+#[cfg(all(test, evenkeel_loom))]
+mod models {
+    use super::*;
+    use loom::thread;
+    use std::sync::Arc;
+
+    fn observed(samples: [f32; 2]) -> Option<f32> {
+        let average = Average::default();
+        average.observe(1.0, 0);
+        samples.into_iter().for_each(|sample| average.observe(sample, 1));
+        average.get()
+    }
+
+    #[test]
+    fn loom_samples_count_as_if_one_came_after_the_other() {
+        loom::model(|| {
+            let average = Arc::new(Average::default());
+            average.observe(1.0, 0);
+            let other = {
+                let average = Arc::clone(&average);
+                thread::spawn(move || average.observe(2.0, 1))
+            };
+            average.observe(0.5, 1);
+            let between = average.get();
+            assert!(between.is_some_and(|value| (0.5..=2.0).contains(&value)), "{between:?}");
+            other.join().unwrap();
+            let either = [observed([2.0, 0.5]), observed([0.5, 2.0])];
+            assert!(either.contains(&average.get()), "{:?} of {either:?}", average.get());
+        });
+    }
+}

@@ -184,3 +184,76 @@ mod tests {
         assert!(calls.enter(Some(1), 0).is_some());
     }
 }
+
+#[cfg(all(test, evenkeel_loom))]
+mod models {
+    use super::*;
+    use loom::thread;
+    use std::sync::Arc;
+
+    #[test]
+    fn loom_never_more_calls_than_the_limit() {
+        loom::model(|| {
+            let calls = Arc::new(Calls::default());
+            let inside = Arc::new(crate::sync::AtomicU32::new(0));
+            let call = |at: u64| {
+                let (calls, inside) = (Arc::clone(&calls), Arc::clone(&inside));
+                move || {
+                    let Some(call) = calls.enter(Some(1), at) else { return };
+                    assert_eq!(inside.fetch_add(1, Ordering::Relaxed), 0);
+                    inside.fetch_sub(1, Ordering::Relaxed);
+                    calls.leave(call);
+                }
+            };
+            let others = [1, 2].map(|at| thread::spawn(call(at)));
+            call(3)();
+            others.into_iter().for_each(|other| other.join().unwrap());
+            assert_eq!((calls.running(), calls.oldest_start()), (0, None));
+        });
+    }
+
+    #[test]
+    fn loom_a_place_belongs_to_one_call_and_its_start_is_kept() {
+        loom::model(|| {
+            let calls = Arc::new(Calls::default());
+            let first = calls.enter(None, 5).unwrap();
+            let leaving = {
+                let calls = Arc::clone(&calls);
+                thread::spawn(move || calls.leave(first))
+            };
+            let coming = {
+                let calls = Arc::clone(&calls);
+                thread::spawn(move || calls.enter(None, 9).unwrap())
+            };
+            let own = calls.enter(None, 7).unwrap();
+            leaving.join().unwrap();
+            let other = coming.join().unwrap();
+            assert_ne!(own.place(), other.place());
+            assert_eq!((calls.running(), calls.oldest_start()), (2, Some(7)));
+            calls.leave(own);
+            assert_eq!((calls.running(), calls.oldest_start()), (1, Some(9)));
+            calls.leave(other);
+        });
+    }
+
+    #[test]
+    fn loom_a_place_is_never_seen_with_the_start_of_the_call_before() {
+        loom::model(|| {
+            let calls = Arc::new(Calls::default());
+            let [early, other] = [1, 2].map(|at| calls.enter(None, at).unwrap());
+            let busy = {
+                let calls = Arc::clone(&calls);
+                thread::spawn(move || {
+                    calls.leave(early);
+                    calls.leave(other);
+                    calls.enter(None, 9).unwrap()
+                })
+            };
+            // One call runs once the early one has left, be it the other or the new one.
+            if calls.running() == 1 {
+                assert_ne!(calls.oldest_start(), Some(1));
+            }
+            calls.leave(busy.join().unwrap());
+        });
+    }
+}

@@ -102,3 +102,38 @@ impl fmt::Debug for EndpointCell {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, evenkeel_loom))]
+mod models {
+    use super::*;
+    use crate::sync::AtomicU32;
+    use loom::thread;
+
+    #[test]
+    fn loom_one_trial_at_a_time_and_the_next_knows_what_it_taught() {
+        loom::model(|| {
+            let trial = Arc::new(Trial::default());
+            let (taught, running) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+            let attempt = || {
+                let trial = Arc::clone(&trial);
+                let (taught, running) = (Arc::clone(&taught), Arc::clone(&running));
+                move || {
+                    if !trial.begin() {
+                        return 0;
+                    }
+                    assert_eq!(running.fetch_add(1, Ordering::Relaxed), 0);
+                    // A load and a store: only the trial's own order makes them add up.
+                    taught.store(taught.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                    running.fetch_sub(1, Ordering::Relaxed);
+                    trial.end();
+                    1
+                }
+            };
+            let others = [thread::spawn(attempt()), thread::spawn(attempt())];
+            let own = attempt()();
+            let begun = own + others.map(|other| other.join().unwrap()).iter().sum::<u32>();
+            assert!(begun >= 1 && !trial.is_running());
+            assert_eq!(taught.load(Ordering::Relaxed), begun);
+        });
+    }
+}

@@ -60,9 +60,18 @@ impl ActiveCalls {
         self.state.load(Ordering::Relaxed) & CLOSED != 0
     }
 
+    fn close(&self) {
+        self.state.fetch_or(CLOSED, Ordering::Relaxed);
+    }
+
+    fn is_idle(&self) -> bool {
+        // Acquire pairs with the AcqRel in `leave`.
+        self.state.load(Ordering::Acquire) / CALL == 0
+    }
+
     /// Closes the door, and waits for the running calls until `deadline`; then ends the rest.
     pub(super) async fn drain(&self, deadline: Instant) -> Drained {
-        self.state.fetch_or(CLOSED, Ordering::Relaxed);
+        self.close();
         if until(deadline, self.until_idle()).await.is_some() {
             return Drained { cut_off: 0 };
         }
@@ -78,8 +87,7 @@ impl ActiveCalls {
             // Registered before the count is read: an end in between is not missed.
             let mut idle = std::pin::pin!(self.idle.notified());
             idle.as_mut().enable();
-            // Acquire pairs with the AcqRel in `leave`.
-            if self.state.load(Ordering::Acquire) / CALL == 0 {
+            if self.is_idle() {
                 return;
             }
             idle.await;
@@ -160,5 +168,34 @@ mod tests {
         let calls = Arc::new(ActiveCalls::default());
         assert_eq!(calls.drain(now()).await, Drained { cut_off: 0 });
         assert!(calls.is_closed());
+    }
+}
+
+#[cfg(all(test, evenkeel_loom))]
+mod models {
+    use super::*;
+    use loom::thread;
+
+    #[test]
+    fn loom_a_door_that_closed_on_an_empty_room_lets_nobody_in_and_hides_nothing() {
+        loom::model(|| {
+            let calls = Arc::new(ActiveCalls::default());
+            let done = Arc::new(AtomicUsize::new(0));
+            let call = {
+                let (calls, done) = (Arc::clone(&calls), Arc::clone(&done));
+                thread::spawn(move || {
+                    let entered = calls.enter();
+                    if entered.is_some() {
+                        done.store(1, Ordering::Relaxed);
+                    }
+                    usize::from(entered.is_some())
+                })
+            };
+            calls.close();
+            let seen = calls.is_idle().then(|| done.load(Ordering::Relaxed));
+            let entered = call.join().unwrap();
+            assert!(seen.is_none_or(|seen| seen == entered), "{seen:?}, {entered} in the end");
+            assert!(calls.is_idle() && calls.enter().is_none());
+        });
     }
 }

@@ -227,3 +227,61 @@ mod tests {
         }
     }
 }
+
+#[cfg(all(test, evenkeel_loom))]
+mod models {
+    use super::*;
+    use crate::time::now;
+    use loom::thread;
+    use std::sync::Arc;
+
+    fn budget(ratio: f64, per_second: f64, start: Instant) -> RetryBudget {
+        RetryBudget::new(&RetryPolicy::new().budget(ratio, per_second), start)
+    }
+
+    /// How many of two threads got a retry.
+    fn withdrawn(budget: &Arc<RetryBudget>, at: Instant) -> usize {
+        let other = {
+            let budget = Arc::clone(budget);
+            thread::spawn(move || budget.withdraw(at))
+        };
+        let own = budget.withdraw(at);
+        usize::from(own) + usize::from(other.join().unwrap())
+    }
+
+    #[test]
+    fn loom_a_single_retry_is_withdrawn_once() {
+        let start = now();
+        loom::model(move || {
+            let budget = Arc::new(budget(1.0, 0.0, start));
+            budget.deposit();
+            assert_eq!(withdrawn(&budget, start), 1);
+        });
+    }
+
+    #[test]
+    fn loom_the_last_of_the_allowance_is_withdrawn_once() {
+        let start = now();
+        loom::model(move || {
+            let budget = Arc::new(budget(0.0, 1.0, start));
+            assert!((0..9).all(|_| budget.withdraw(start)));
+            assert_eq!(withdrawn(&budget, start), 1);
+        });
+    }
+
+    #[test]
+    fn loom_no_deposit_is_lost_to_a_withdrawal() {
+        let start = now();
+        loom::model(move || {
+            let budget = Arc::new(budget(1.0, 0.0, start));
+            budget.deposit();
+            let other = {
+                let budget = Arc::clone(&budget);
+                thread::spawn(move || budget.deposit())
+            };
+            assert!(budget.withdraw(start));
+            other.join().unwrap();
+            assert!(budget.withdraw(start) && !budget.withdraw(start));
+        });
+    }
+}
