@@ -212,27 +212,45 @@ mod models {
         });
     }
 
-    #[test]
-    fn loom_a_place_belongs_to_one_call_and_its_start_is_kept() {
-        loom::model(|| {
+    /// One call gives its place up in the way of `giving_up` while two others come.
+    fn a_place_changes_hands(giving_up: fn(&Calls, Running) -> Option<Running>) {
+        loom::model(move || {
             let calls = Arc::new(Calls::default());
             let first = calls.enter(None, 5).unwrap();
-            let leaving = {
+            let giving_up = {
                 let calls = Arc::clone(&calls);
-                thread::spawn(move || calls.leave(first))
+                thread::spawn(move || giving_up(&calls, first))
             };
             let coming = {
                 let calls = Arc::clone(&calls);
                 thread::spawn(move || calls.enter(None, 9).unwrap())
             };
             let own = calls.enter(None, 7).unwrap();
-            leaving.join().unwrap();
+            let left = giving_up.join().unwrap();
             let other = coming.join().unwrap();
             assert_ne!(own.place(), other.place());
-            assert_eq!((calls.running(), calls.oldest_start()), (2, Some(7)));
+            assert_eq!(calls.oldest_start(), Some(7));
             calls.leave(own);
-            assert_eq!((calls.running(), calls.oldest_start()), (1, Some(9)));
+            assert_eq!(calls.oldest_start(), Some(9));
             calls.leave(other);
+            left.into_iter().for_each(|call| calls.leave(call));
+            assert_eq!((calls.running(), calls.oldest_start()), (0, None));
+        });
+    }
+
+    #[test]
+    fn loom_the_start_of_a_call_is_kept_whoever_leaves_its_place() {
+        a_place_changes_hands(|calls, call| {
+            calls.leave(call);
+            None
+        });
+    }
+
+    #[test]
+    fn loom_the_start_of_a_call_is_kept_whoever_has_content() {
+        a_place_changes_hands(|calls, mut call| {
+            calls.first_content(&mut call);
+            Some(call)
         });
     }
 
