@@ -13,7 +13,12 @@
 //! been refunded, and `refunded` is the sum of all refunds; the bucket is really used up to their
 //! difference. A reservation remembers its place in the first coordinate, which no refund moves.
 //! So a reservation writes `end` alone, a refund writes `refunded` alone, and each is a single
-//! compare-and-swap.
+//! compare-and-swap. Reservations, refunds and corrections come to what they would one after the
+//! other.
+//!
+//! **Lagging clocks.** `now` is what the caller's clock said a moment ago. A refund whose `now` lies
+//! behind that of a reservation that came before it gives back what has drained in between as well:
+//! the bucket is then over its burst by what drains in the time by which the clocks disagree.
 
 use std::time::Duration;
 
@@ -180,36 +185,24 @@ impl Bucket {
     }
 
     fn take(&self, rate: &Rate, units: u64, now: u64, limit: u64) -> Result<Taken, Refused> {
-        let mut end = self.end.load(Ordering::Relaxed);
+        // Acquire, here and where the exchange fails, pairs with its Release: a place is seen with
+        // every refund that came before it, or what fits in any order could be refused.
+        let mut end = self.end.load(Ordering::Acquire);
         loop {
-            // Acquire pairs with the Release in `refund`: a refund that is seen is seen whole.
-            let refunded = self.refunded.load(Ordering::Acquire);
+            // Relaxed: a refund without its place makes the exchange fail, for the place moved `end`.
+            let refunded = self.refunded.load(Ordering::Relaxed);
             let empty = rate.drained(now).wrapping_add(refunded);
-            let level = level(end, empty);
-            let after = level.saturating_add(units);
+            let after = level(end, empty).saturating_add(units);
             if after > limit {
                 let wait = rate.drain_time(after - limit, now);
                 return Err(Refused::NotYet(Duration::from_nanos(wait)));
             }
             let next = empty.wrapping_add(after);
-            // Release pairs with the Acquire in `refund`, which must not see a place without it.
-            match self.end.compare_exchange_weak(end, next, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return Ok(Taken { end: self.mended(next, refunded, level), units }),
+            match self.end.compare_exchange_weak(end, next, Ordering::Release, Ordering::Acquire) {
+                Ok(_) => return Ok(Taken { end: next, units }),
                 Err(current) => end = current,
             }
         }
-    }
-
-    /// A refund between the two loads of an idle bucket would leave the end too low by as much:
-    /// clocks of different threads disagree by that little. Charged on top, so that the error is
-    /// never in favour of the taker.
-    fn mended(&self, end: u64, refunded: u64, level: u64) -> u64 {
-        let missed = self.refunded.load(Ordering::Relaxed).wrapping_sub(refunded);
-        if level > 0 || missed == 0 {
-            return end;
-        }
-        self.end.fetch_add(missed, Ordering::Relaxed);
-        end.wrapping_add(missed)
     }
 
     /// Charges `more` to what was taken, whether it fits or not.
@@ -245,20 +238,19 @@ impl Bucket {
             let back = excess.min(waiting);
             (back > 0).then(|| refunded.wrapping_add(back))
         };
-        // AcqRel: Release pairs with the Acquire in `take`, Acquire with its Release.
-        let _ = self.refunded.fetch_update(Ordering::AcqRel, Ordering::Acquire, back);
+        // Release pairs with the Acquire in `level`: a refund is seen with its place.
+        let _ = self.refunded.fetch_update(Ordering::Release, Ordering::Relaxed, back);
     }
 
     /// Lowers what is left to `amount`, where it is more: somebody else used the rest.
     pub fn lower_to(&self, rate: &Rate, amount: u64, now: u64) {
         let used = rate.burst.saturating_sub(rate.units(amount));
         let raise = |end: u64| {
-            // Acquire pairs with the Release in `refund`.
-            let empty = rate.drained(now).wrapping_add(self.refunded.load(Ordering::Acquire));
+            let empty = rate.drained(now).wrapping_add(self.refunded.load(Ordering::Relaxed));
             (level(end, empty) < used).then(|| empty.wrapping_add(used))
         };
-        // Release pairs with the Acquire in `refund`, as in `take`.
-        let _ = self.end.fetch_update(Ordering::Release, Ordering::Relaxed, raise);
+        // Release and Acquire, as in `take`.
+        let _ = self.end.fetch_update(Ordering::Release, Ordering::Acquire, raise);
     }
 
     /// How much could be taken now.
@@ -566,15 +558,68 @@ mod models {
     }
 
     #[test]
-    fn loom_a_correction_lowers_whatever_else_happens() {
+    fn loom_a_correction_loses_no_reservation() {
         loom::model(|| {
-            let (bucket, [first]) = taken([6]);
-            let lower = |bucket: &Bucket| bucket.lower_to(&rate(), 1, 0);
+            let (bucket, [_first]) = taken([6]);
+            let lower = |bucket: &Bucket| bucket.lower_to(&rate(), 3, 0);
             let take = |bucket: &Bucket| bucket.reserve(&rate(), 3, 0).is_ok();
             let (let_in, ()) = at_once(&bucket, take, lower);
+            assert!(let_in, "three are left in either order");
+            assert!(bucket.available(&rate(), 0) <= 1, "{}", bucket.available(&rate(), 0));
+        });
+    }
+
+    #[test]
+    fn loom_a_correction_counts_the_refunds_before_the_place_it_sees() {
+        loom::model(|| {
+            let (bucket, [first]) = taken([6]);
+            let swap = move |bucket: &Bucket| {
+                bucket.cancel(&rate(), first, 0);
+                bucket.reserve(&rate(), 2, 0).is_ok()
+            };
+            at_once(&bucket, swap, |it| it.lower_to(&rate(), 1, 0));
             let left = bucket.available(&rate(), 0);
-            assert!(if let_in { left <= 1 } else { left == 1 }, "{left} left, {let_in}");
-            bucket.cancel(&rate(), first, 0);
+            assert!(left <= 5, "{left} left; corrected before the refund, it would be five");
+        });
+    }
+
+    #[test]
+    fn loom_what_fits_beside_a_correction_is_let_in() {
+        loom::model(|| {
+            let (bucket, [first]) = taken([6]);
+            let lower = move |bucket: &Bucket| {
+                bucket.cancel(&rate(), first, 0);
+                bucket.lower_to(&rate(), 8, 0);
+            };
+            let take = |bucket: &Bucket| bucket.reserve(&rate(), 4, 0).is_ok();
+            assert!(at_once(&bucket, lower, take).1);
+        });
+    }
+
+    #[test]
+    fn loom_whoever_looks_sees_no_refund_without_what_is_refunded() {
+        loom::model(|| {
+            let (bucket, [_first]) = taken([4]);
+            let pass = |bucket: &Bucket| {
+                let taken = bucket.charge(&rate(), 6, 0);
+                bucket.cancel(&rate(), taken, 0);
+            };
+            let ((), seen) = at_once(&bucket, pass, |it| it.available(&rate(), 0));
+            assert!(seen <= 6, "{seen} left of ten, of which four are used");
+        });
+    }
+
+    #[test]
+    fn loom_what_fits_in_any_order_is_let_in() {
+        loom::model(|| {
+            let (bucket, [first]) = taken([6]);
+            let swap = move |bucket: &Bucket| {
+                bucket.cancel(&rate(), first, 0);
+                bucket.reserve(&rate(), 2, 0).is_ok()
+            };
+            let take = |bucket: &Bucket| bucket.reserve(&rate(), 4, 0).is_ok();
+            assert_eq!(at_once(&bucket, swap, take), (true, true));
+            assert_eq!(used(&bucket, 0), 6);
         });
     }
 
