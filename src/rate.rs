@@ -198,6 +198,7 @@ impl Bucket {
                 return Err(Refused::NotYet(Duration::from_nanos(wait)));
             }
             let next = empty.wrapping_add(after);
+            // Release pairs with the Acquire above and in `lower_to`.
             match self.end.compare_exchange_weak(end, next, Ordering::Release, Ordering::Acquire) {
                 Ok(_) => return Ok(Taken { end: next, units }),
                 Err(current) => end = current,
@@ -460,7 +461,8 @@ mod tests {
     }
 }
 
-#[cfg(all(test, evenkeel_loom))]
+#[cfg(evenkeel_loom)]
+#[cfg(test)]
 mod models {
     use super::*;
     use loom::thread;

@@ -48,6 +48,7 @@ run_checks() {
   check "dependencies" count_crates
   check "tests, default build" cargo test --tests
   check "tests, all features" cargo test --tests --all-features
+  check "models of the shared cells" models
   check "tests of the documentation" cargo test --doc --all-features
   check "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
   check "examples build" cargo build --examples --all-features
@@ -169,6 +170,13 @@ count_crates() {
   count="$(cargo tree -e normal --prefix none | sed 's/ (\*)//' | sort -u | wc -l)"
   echo "crates in the default tree: $count"
   [ "$count" -le "$MOST_CRATES" ] || die "the default tree may hold at most $MOST_CRATES crates"
+}
+
+# Every order of what threads may do to a shared cell, under loom. Three preemptions an execution are
+# enough for all known mistakes and keep it to seconds; the build is the crate's own for its flag.
+models() {
+  env RUSTFLAGS="--cfg evenkeel_loom" LOOM_MAX_PREEMPTIONS=3 \
+    cargo test --lib --release --target-dir "$CARGO_TARGET_DIR/loom" loom_
 }
 
 # The comparison lives in a crate of its own, so that peers are no dependencies of ours. It is only

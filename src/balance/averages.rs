@@ -115,7 +115,8 @@ mod tests {
     }
 }
 
-#[cfg(all(test, evenkeel_loom))]
+#[cfg(evenkeel_loom)]
+#[cfg(test)]
 mod models {
     use super::*;
     use loom::thread;

@@ -64,14 +64,11 @@ impl Calls {
                 return None;
             }
             let call = Running::new(free_place(word));
+            let next = word + call.part.get();
             // Acquire pairs with the Release of whoever had the place before: its last write to the
             // start comes before ours.
-            match self.word.compare_exchange_weak(
-                word,
-                word + call.part.get(),
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            ) {
+            match self.word.compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed)
+            {
                 Ok(_) => {
                     self.set_start(&call, at);
                     return Some(call);
@@ -185,7 +182,8 @@ mod tests {
     }
 }
 
-#[cfg(all(test, evenkeel_loom))]
+#[cfg(evenkeel_loom)]
+#[cfg(test)]
 mod models {
     use super::*;
     use loom::thread;

@@ -103,7 +103,8 @@ impl fmt::Debug for EndpointCell {
     }
 }
 
-#[cfg(all(test, evenkeel_loom))]
+#[cfg(evenkeel_loom)]
+#[cfg(test)]
 mod models {
     use super::*;
     use crate::sync::AtomicU32;

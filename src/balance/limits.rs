@@ -116,7 +116,7 @@ impl EndpointLimits {
         Ok(())
     }
 
-    /// The limits by name, in the order of [`Dimension`](super::mirror::Dimension).
+    /// The limits by name, in the order of the dimensions of a mirror.
     pub(crate) const fn per_minute(&self) -> [(&'static str, Option<u64>); 4] {
         [
             ("requests_per_minute", self.requests_per_minute),

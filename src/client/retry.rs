@@ -228,7 +228,8 @@ mod tests {
     }
 }
 
-#[cfg(all(test, evenkeel_loom))]
+#[cfg(evenkeel_loom)]
+#[cfg(test)]
 mod models {
     use super::*;
     use crate::time::now;
