@@ -20,8 +20,6 @@ pub(crate) struct EndpointCell {
     pub(crate) id: EndpointId,
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) capabilities: Capabilities,
-    /// Their bits.
-    pub(crate) able: u8,
     /// What its scores for keys depend on: its name, so that instances agree.
     pub(crate) seed: u64,
     pub(crate) balancer: Weak<Shared>,
@@ -39,13 +37,11 @@ impl EndpointCell {
         balancer: Weak<Shared>,
         chooser: Arc<Chooser>,
     ) -> Self {
-        let capabilities = endpoint.capabilities();
         Self {
             key,
             id: endpoint.id().clone(),
             provider: Arc::clone(endpoint.provider()),
-            able: capabilities.bits(),
-            capabilities,
+            capabilities: endpoint.capabilities(),
             seed: seed_of(endpoint.id().as_str()),
             balancer,
             calls: Calls::default(),

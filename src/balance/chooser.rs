@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::balance::cell::EndpointCell;
 use crate::balance::demand::Demand;
 use crate::balance::load::Typical;
+use crate::balance::member::Member;
 use crate::balance::mirror::Spend;
 use crate::balance::strategy::StrategyKind;
 use crate::rng::Rng;
@@ -52,14 +52,14 @@ impl<'a> Ask<'a> {
     }
     /// Whether the endpoint can do what is needed.
     #[inline]
-    pub(crate) const fn suits(&self, cell: &EndpointCell) -> bool {
-        self.needs & !cell.able == 0
+    pub(crate) const fn suits(&self, member: &Member) -> bool {
+        self.needs & !member.able == 0
     }
 
     /// Whether the endpoint suits and is wanted.
     #[inline]
-    pub(crate) fn admits(&self, cell: &EndpointCell) -> bool {
-        self.suits(cell) && !self.demand.exclude.contains(&cell.key)
+    pub(crate) fn admits(&self, member: &Member) -> bool {
+        self.suits(member) && !self.demand.exclude.contains(&member.key)
     }
 
     /// What the call is expected to use.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::balance::calls::Running;
 use crate::balance::cell::EndpointCell;
 use crate::balance::chooser::Ask;
+use crate::balance::demand::EndpointKey;
 use crate::balance::mirror::{Mirror, Spent};
 use crate::rate::Refused;
 use crate::usage::Price;
@@ -18,6 +19,10 @@ use crate::usage::Price;
 #[repr(align(128))]
 pub(crate) struct Member {
     pub(crate) cell: Arc<EndpointCell>,
+    /// The cell's, here because it is asked of every endpoint that a pick looks at.
+    pub(crate) key: EndpointKey,
+    /// The bits of the endpoint's capabilities.
+    pub(crate) able: u8,
     /// The model's place among those the endpoint names.
     pub(crate) slot: Option<usize>,
     /// The backend's name for the model, where the endpoint has one.
@@ -37,7 +42,7 @@ impl Member {
     /// through every caller, it would cost more than the rest.
     #[inline]
     pub(crate) fn enter(&self, ask: &Ask<'_>, spent: &mut Option<Spent>) -> Option<Running> {
-        if !ask.admits(&self.cell) || (self.trial && !self.cell.trial().begin()) {
+        if !ask.admits(self) || (self.trial && !self.cell.trial().begin()) {
             return None;
         }
         let running = self.take_place(ask, spent);
@@ -66,7 +71,7 @@ impl Member {
     /// Whether [`enter`](Self::enter) would succeed if nobody else came first.
     #[inline]
     pub(crate) fn is_open_to(&self, ask: &Ask<'_>) -> bool {
-        ask.admits(&self.cell)
+        ask.admits(self)
             && !(self.trial && self.cell.trial().is_running())
             && self.concurrency.is_none_or(|limit| self.cell.calls.running() < limit)
             && (self.mirror.is_none() || matches!(self.room_in(ask), Ok(None)))

@@ -206,6 +206,8 @@ impl Candidate<'_> {
         let config = &self.entry.config;
         Member {
             cell: Arc::clone(&self.entry.cell),
+            key: self.entry.cell.key,
+            able: self.entry.cell.capabilities.bits(),
             slot: self.slot,
             upstream: model.map_or_else(
                 || config.unnamed_default(),

@@ -114,7 +114,7 @@ impl Pool {
     /// or a refused key is a fact, and is not.
     #[inline]
     fn serving(&self, ask: &Ask<'_>) -> &[Tier] {
-        let able = |tier: &Tier| tier.members.iter().any(|member| ask.suits(&member.cell));
+        let able = |tier: &Tier| tier.members.iter().any(|member| ask.suits(member));
         if self.unhealthy.is_empty() || self.tiers.iter().any(able) {
             &self.tiers
         } else {
@@ -171,7 +171,7 @@ impl Pool {
     /// The first instant at which an endpoint returns or a full one has room.
     fn not_before(&self, ask: &Ask<'_>) -> NoLease {
         let members = self.serving(ask).iter().flat_map(Tier::members);
-        let admitted = members.filter(|member| ask.admits(&member.cell));
+        let admitted = members.filter(|member| ask.admits(member));
         let mut opens = self.earliest;
         let mut too_large = None;
         let mut others = self.earliest.is_some();

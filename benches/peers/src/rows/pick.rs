@@ -81,10 +81,10 @@ fn pick_tower(effort: Effort) -> f64 {
     measure::ratio(effort, tower_balance::pick(SOME), pick(weighted(SOME)))
 }
 
-/// Among a hundred, where both compare two: below seventeen, ours compares them all.
+/// Among twenty, where both compare two: below seventeen, ours compares them all.
 fn lease_tower(effort: Effort) -> f64 {
-    let ours = lease(balancer(100, StrategyKind::Adaptive));
-    measure::ratio(effort, tower_balance::lease(100), ours)
+    let ours = lease(balancer(20, StrategyKind::Adaptive));
+    measure::ratio(effort, tower_balance::lease(20), ours)
 }
 
 fn seed_pick(endpoints: usize) -> impl FnMut() {
