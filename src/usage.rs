@@ -257,7 +257,7 @@ fn either(
 ) -> Result<Option<u64>, String> {
     match (nanos, per_million) {
         (Some(_), Some(_)) => Err(format!("{part} and {part}_per_million exclude each other")),
-        (nanos, per_million) => Ok(nanos.or(per_million.map(|PerMillion(nanos)| nanos))),
+        (nanos, per_million) => Ok(nanos.or_else(|| per_million.map(|PerMillion(nanos)| nanos))),
     }
 }
 
