@@ -7,6 +7,8 @@
 mod cancellation;
 mod deadlines;
 mod doubles;
+mod fallbacks;
+mod hedging;
 mod retries;
 mod secrets;
 mod streams;
