@@ -132,20 +132,28 @@ pub(crate) enum Verdict {
         since: Instant,
         until: Instant,
     },
-    /// One attempt at a time, to find out.
-    Trial,
+    /// One attempt at a time, to find out. Unhealthy since `since`.
+    Trial {
+        since: Instant,
+    },
 }
 
 impl HealthState {
-    /// Takes note of an outcome.
-    pub(crate) fn note(&mut self, health: Health, policy: &HealthPolicy, now: Instant, rng: &Rng) {
+    /// Takes note of the outcome of an attempt that began at `started`.
+    pub(crate) fn note(
+        &mut self,
+        health: Health,
+        policy: &HealthPolicy,
+        (started, now): (Instant, Instant),
+        rng: &Rng,
+    ) {
         match policy {
             HealthPolicy::AnyRecentError { recovery } => match health {
                 Health::Success => self.recent_fault = None,
                 Health::Failure => self.recent_fault = Some((now, after(now, *recovery))),
                 Health::Neutral => {}
             },
-            HealthPolicy::Breaker(policy) => self.breaker.note(health, policy, now, rng),
+            HealthPolicy::Breaker(policy) => self.breaker.note(health, policy, (started, now), rng),
         }
     }
 
@@ -201,7 +209,7 @@ mod tests {
     fn a_fault_is_remembered_for_the_recovery_time() {
         let (start, rng) = (now(), Rng::from_seed(1));
         let mut health = HealthState::default();
-        health.note(Health::Failure, &policy(), start, &rng);
+        health.note(Health::Failure, &policy(), (start, start), &rng);
         let until = start + Duration::from_secs(30);
         let almost = until - Duration::from_nanos(1);
         assert_eq!(health.verdict(almost), Verdict::Unhealthy { since: start, until });
@@ -213,8 +221,8 @@ mod tests {
     fn a_success_heals_at_once() {
         let (start, rng) = (now(), Rng::from_seed(1));
         let mut health = HealthState::default();
-        health.note(Health::Failure, &policy(), start, &rng);
-        health.note(Health::Success, &policy(), start, &rng);
+        health.note(Health::Failure, &policy(), (start, start), &rng);
+        health.note(Health::Success, &policy(), (start, start), &rng);
         assert_eq!(health.verdict(start), Verdict::Healthy);
         assert!(health.is_clean());
     }
@@ -223,9 +231,10 @@ mod tests {
     fn what_is_no_fault_changes_nothing() {
         let (start, rng) = (now(), Rng::from_seed(1));
         let mut health = HealthState::default();
-        health.note(Health::Failure, &policy(), start, &rng);
+        health.note(Health::Failure, &policy(), (start, start), &rng);
         let before = health.verdict(start);
-        health.note(Health::Neutral, &policy(), start + Duration::from_secs(1), &rng);
+        let later = start + Duration::from_secs(1);
+        health.note(Health::Neutral, &policy(), (start, later), &rng);
         assert_eq!(health.verdict(start), before);
     }
 }

@@ -12,8 +12,8 @@
 //! divided by their greatest common divisor, gives every endpoint exactly its weight, and replacing
 //! the snapshot puts nobody more than two picks ahead or behind. An endpoint that asked to be left
 //! alone is not picked before its time. Health never takes the last endpoint out, nor more than its
-//! share of them. An endpoint that returns is tried by one attempt at a time. Rate limits and faulty
-//! requests never count against health.
+//! share of them. An endpoint that returns is tried by one attempt at a time, as long as others take
+//! the rest. Rate limits and faulty requests never count against health.
 //!
 //! **Not guaranteed.** Under concurrency, picks that race with a change of the snapshot may use the
 //! old one.
