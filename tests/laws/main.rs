@@ -9,6 +9,7 @@ mod deadlines;
 mod doubles;
 mod fallbacks;
 mod hedging;
+mod outcomes;
 mod retries;
 mod secrets;
 mod streams;
