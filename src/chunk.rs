@@ -182,7 +182,7 @@ impl fmt::Debug for Chunk {
 
 /// How much an [`Accumulator`] takes before it calls the response oversized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ResponseBounds {
     /// Bytes of content in all. Default 32 MiB.
@@ -410,6 +410,13 @@ mod tests {
         let mut parts = Accumulator::new(ResponseBounds { bytes: 99, parts: 1 });
         assert!(parts.push(&Chunk::text(u32::MAX, "a")).is_ok());
         assert!(parts.push(&Chunk::text(0, "b")).is_err());
+    }
+
+    #[test]
+    fn a_misspelt_bound_is_refused() {
+        let read = |text| serde_json::from_str::<ResponseBounds>(text);
+        assert_eq!(read(r#"{"bytes":4}"#).unwrap(), ResponseBounds { bytes: 4, parts: 4096 });
+        assert!(read(r#"{"byte":4}"#).is_err());
     }
 
     proptest! {

@@ -418,6 +418,12 @@ pub enum NoEndpoint {
         /// What is missing: `"tools"`, `"images"`, `"files"` or `"structured output"`.
         capability: &'static str,
     },
+    /// The call is larger than the declared limits of every endpoint allow in a whole minute.
+    #[error("the call needs more than the {most} a minute that the largest limit allows")]
+    TooLarge {
+        /// The most that any endpoint allows.
+        most: u64,
+    },
 }
 
 /// Nothing can serve the call right now.

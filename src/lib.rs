@@ -39,6 +39,7 @@
 //! * [`error`]: how calls and attempts fail; [`outcome`]: the one table of what a failure leads to.
 //! * [`report`]: who served a call, what was tried, and how long each part took.
 //! * [`event`]: every decision, for an observer of yours.
+//! * [`duration`]: durations as configuration files spell them, for your own files too.
 //! * [`time`] and [`rng`]: the only doors to the clock and to randomness, so that tests replay.
 //!
 //! # Features
@@ -51,6 +52,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // L0: nouns that import nothing of the crate.
+pub mod duration;
 pub mod event;
 pub mod rng;
 mod sync;
@@ -101,7 +103,7 @@ pub use provider::{CallContext, Capabilities, Provider, provider_fn};
 pub use report::{CallReport, EndpointId, ServedBy};
 pub use request::{ChatRequest, Message, Part, ResponseFormat, Role, Tool, ToolCall, ToolChoice};
 pub use response::{ChatResponse, Completion, FinishReason};
-pub use usage::{Cost, Usage};
+pub use usage::{Cost, Price, Usage};
 
 #[cfg(all(doctest, feature = "openai", feature = "anthropic"))]
 #[doc = include_str!("../README.md")]

@@ -101,18 +101,22 @@ impl Deadline {
 
 /// What each stage of a call may take. The call's deadline bounds them all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Timeouts {
     /// To a connection with the backend, TLS included. Handed to the provider through
     /// [`CallContext`](crate::CallContext), since only it sees the connection. Default 10 s.
+    #[serde(with = "crate::duration")]
     pub connect: Duration,
     /// From the start of an attempt to its first content. Applies where the provider streams.
     /// Default 60 s.
+    #[serde(with = "crate::duration")]
     pub first_content: Duration,
     /// Between two chunks. Default 60 s.
+    #[serde(with = "crate::duration")]
     pub idle: Duration,
     /// The whole call, when it names no deadline. Default 10 minutes.
+    #[serde(with = "crate::duration")]
     pub total: Duration,
 }
 
@@ -442,6 +446,24 @@ mod tests {
         let call = Call::from("q").tenant("secret-tenant");
         assert!(!format!("{call:?}").contains("secret-tenant"));
         assert_eq!(TenantId::from("acme").to_string(), "acme");
+    }
+
+    #[test]
+    fn timeouts_are_configured_as_people_write_them() {
+        let text = r#"{"connect":"250ms","first_content":"1m30s","idle":"45s","total":"1h"}"#;
+        let expected = Timeouts::new()
+            .connect(Duration::from_millis(250))
+            .first_content(Duration::from_secs(90))
+            .idle(Duration::from_secs(45))
+            .total(Duration::from_secs(3_600));
+        assert_eq!(serde_json::from_str::<Timeouts>(text).unwrap(), expected);
+        assert_eq!(serde_json::to_string(&expected).unwrap(), text);
+    }
+
+    #[test]
+    fn a_misspelt_timeout_is_refused() {
+        assert!(serde_json::from_str::<Timeouts>(r#"{"totel":"1h"}"#).is_err());
+        assert_eq!(serde_json::from_str::<Timeouts>("{}").unwrap(), Timeouts::default());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::error::{ErrorKind, ProviderError};
 use crate::rate_limits::RateLimits;
+use crate::usage::Usage;
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,19 +32,21 @@ pub struct Outcome {
     pub end: End,
     /// From the attempt's start to its first content.
     pub ttft: Option<Duration>,
-    /// Output tokens the server counted, for the time per output token.
-    pub output_tokens: Option<u64>,
     /// When the server wants to be asked again.
     pub retry_hint: Option<Duration>,
     /// The rate limits the response carried.
     pub rate_limits: Option<RateLimits>,
+    /// What the attempt used, as far as that is known.
+    pub usage: Option<Usage>,
+    /// How long the attempt had to its first content: what a failure counts as at the least.
+    pub timeout: Option<Duration>,
 }
 
 impl Outcome {
     /// The attempt ended so; nothing else is known.
     #[must_use]
     pub const fn new(end: End) -> Self {
-        Self { end, ttft: None, output_tokens: None, retry_hint: None, rate_limits: None }
+        Self { end, ttft: None, retry_hint: None, rate_limits: None, usage: None, timeout: None }
     }
 
     /// The attempt failed with `error`, after content or before it.
@@ -65,10 +68,17 @@ impl Outcome {
         self
     }
 
-    /// With the output tokens the server counted.
+    /// With what the attempt used.
     #[must_use]
-    pub const fn with_output_tokens(mut self, tokens: Option<u64>) -> Self {
-        self.output_tokens = tokens;
+    pub const fn with_usage(mut self, usage: Usage) -> Self {
+        self.usage = Some(usage);
+        self
+    }
+
+    /// With how long the attempt had to its first content.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
         self
     }
 
@@ -77,6 +87,12 @@ impl Outcome {
     pub const fn with_rate_limits(mut self, limits: Option<RateLimits>) -> Self {
         self.rate_limits = limits;
         self
+    }
+
+    /// Output tokens, as far as they are known.
+    #[must_use]
+    pub fn output_tokens(&self) -> Option<u64> {
+        self.usage.and_then(|usage| usage.output_tokens)
     }
 
     /// The label of this end, for events and metrics.

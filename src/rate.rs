@@ -155,6 +155,16 @@ impl Bucket {
         self.take(rate, units, now, rate.burst)
     }
 
+    /// Takes `amount` if it fits now, or, where it is larger than the burst, if the whole burst is
+    /// there; the rest is then a debt that later ones wait for.
+    ///
+    /// # Errors
+    /// [`Refused::NotYet`], as [`reserve`](Self::reserve).
+    pub fn reserve_beyond(&self, rate: &Rate, amount: u64, now: u64) -> Result<Taken, Refused> {
+        let units = rate.units(amount).min(MAX_BURST_UNITS);
+        self.take(rate, units, now, rate.burst.max(units))
+    }
+
     /// Takes `amount` whether it fits or not; the bucket may go into debt.
     pub fn charge(&self, rate: &Rate, amount: u64, now: u64) -> Taken {
         // One charge cannot be larger than what differences can express; debts add up to less than

@@ -131,6 +131,72 @@ impl Cost {
     }
 }
 
+/// What tokens cost, in nano-dollars each. A price of $2.50 per million tokens is 2,500.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Price {
+    /// An input token.
+    pub input: u64,
+    /// An output token.
+    pub output: u64,
+    /// An input token read from the provider's prompt cache; `None` is the same as any other.
+    #[serde(default)]
+    pub cached_input: Option<u64>,
+    /// An input token written to the provider's prompt cache; `None` is the same as any other.
+    #[serde(default)]
+    pub cache_write: Option<u64>,
+}
+
+impl Price {
+    /// Nano-dollars an input and an output token.
+    #[must_use]
+    pub const fn new(input: u64, output: u64) -> Self {
+        Self { input, output, cached_input: None, cache_write: None }
+    }
+
+    /// Dollars per million input and output tokens, as price lists state them. Rounded to
+    /// nano-dollars a token; negative and absurd prices become zero and the largest there is.
+    #[must_use]
+    pub fn per_million(input: f64, output: f64) -> Self {
+        let nanos = |dollars: f64| (dollars * 1_000.0).round() as u64;
+        Self::new(nanos(input), nanos(output))
+    }
+
+    /// With the price of an input token read from the prompt cache.
+    #[must_use]
+    pub const fn with_cached_input(mut self, nanos: u64) -> Self {
+        self.cached_input = Some(nanos);
+        self
+    }
+
+    /// With the price of an input token written to the prompt cache.
+    #[must_use]
+    pub const fn with_cache_write(mut self, nanos: u64) -> Self {
+        self.cache_write = Some(nanos);
+        self
+    }
+
+    /// What `input` and `output` tokens cost, none of them cached. Saturates.
+    #[must_use]
+    pub const fn of_tokens(&self, input: u64, output: u64) -> Cost {
+        let input = input.saturating_mul(self.input);
+        Cost(input.saturating_add(output.saturating_mul(self.output)))
+    }
+
+    /// What a response cost. Unknown counts are zero; the parts are never more than their whole.
+    #[must_use]
+    pub fn of(&self, usage: &Usage) -> Cost {
+        let input = usage.input_tokens.unwrap_or(0);
+        let cached = usage.cached_input_tokens.unwrap_or(0).min(input);
+        let written = usage.cache_write_tokens.unwrap_or(0).min(input - cached);
+        let plain = self.of_tokens(input - cached - written, usage.output_tokens.unwrap_or(0));
+        plain
+            .saturating_add(Cost(cached.saturating_mul(self.cached_input.unwrap_or(self.input))))
+            .saturating_add(Cost(written.saturating_mul(self.cache_write.unwrap_or(self.input))))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +206,16 @@ mod tests {
         let mut usage = Usage { input_tokens: Some(10), output_tokens: Some(1), ..Usage::new() };
         usage.update(&Usage { output_tokens: Some(25), ..Usage::new() });
         assert_eq!(usage, Usage::counted(10, 25));
+    }
+
+    #[test]
+    fn cached_and_written_tokens_have_their_own_prices() {
+        let price = Price::per_million(2.5, 10.0).with_cached_input(1_250).with_cache_write(3_000);
+        let usage = Usage::counted(1_000, 10).with_cached_input(600).with_cache_write(100);
+        let expected = 300 * 2_500 + 600 * 1_250 + 100 * 3_000 + 10 * 10_000;
+        assert_eq!(price.of(&usage), Cost::from_nano_dollars(expected));
+        let absurd = Usage::counted(10, u64::MAX).with_cached_input(u64::MAX);
+        assert_eq!(price.of(&absurd).nano_dollars(), u64::MAX);
     }
 
     #[test]

@@ -200,6 +200,14 @@ mod scripted {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_response_may_be_larger_than_a_client_would_accept() {
+        let parts = (0..5_000).map(|n| evenkeel::Part::text(n.to_string()));
+        let response = ChatResponse::new(parts, FinishReason::Stop);
+        let provider = ScriptedProvider::new("p").forever(Answer::response(response.clone()));
+        assert_eq!(ask(&provider).await.unwrap(), response);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn without_streaming_the_answer_is_replayed_when_it_is_whole() {
         let answer = Answer::text("a b c").pace(SECOND);
         let provider = ScriptedProvider::new("p").streaming(false).repeat(1, answer);
@@ -395,6 +403,15 @@ mod simulated {
         let request = ChatRequest::default().user("q").max_output_tokens(3);
         let answer = provider.complete(&request, &cx()).await.unwrap();
         assert_eq!((answer.finish, answer.usage.output_tokens), (FinishReason::Length, Some(3)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_answer_is_longer_than_the_longest_models_give() {
+        let provider = build(SimulatedProvider::builder("p").output_tokens(1e7));
+        for request in ["q".into(), ChatRequest::from("q").max_output_tokens(u64::MAX)] {
+            let usage = provider.complete(&request, &cx()).await.unwrap().usage;
+            assert_eq!(usage.output_tokens, Some(1 << 17));
+        }
     }
 
     #[tokio::test(start_paused = true)]

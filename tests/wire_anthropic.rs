@@ -80,6 +80,19 @@ async fn a_server_without_keys_gets_none() {
 }
 
 #[tokio::test]
+async fn a_probe_asks_for_the_models() {
+    for (status, expected) in [(200, None), (401, Some(ErrorKind::Auth))] {
+        let server = Server::start().await;
+        let provider = provider(&server);
+        let reply = json_response(status, &[], &json!({}));
+        let (exchange, alive) = join!(server.answer(reply), provider.probe());
+        assert_eq!(exchange.request_line(), "GET /v1/models HTTP/1.1");
+        assert_eq!(exchange.header("x-api-key"), Some(KEY));
+        assert_eq!(alive.err().map(|error| error.kind()), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_stream_arrives_in_pieces() {
     let server = Server::start().await;
     let (provider, request, cx) = (provider(&server), question(), cx());

@@ -58,7 +58,7 @@ const DONE: &str = "data: [DONE]\n\n";
 async fn complete(response: impl AsRef<[u8]>) -> Result<ChatResponse, ProviderError> {
     let server = Server::start().await;
     let (provider, request, cx) = (provider(&server), request(), cx());
-    join!(server.answer(response), provider.complete(&request, &cx)).1
+    soon(async { join!(server.answer(response), provider.complete(&request, &cx)).1 }).await
 }
 
 type Items = Vec<Result<Chunk, ProviderError>>;
@@ -68,7 +68,13 @@ async fn stream(response: impl AsRef<[u8]>) -> Result<Items, ProviderError> {
     let server = Server::start().await;
     let (provider, request, cx) = (provider(&server), request(), cx());
     let read = async { Ok(provider.stream(&request, &cx).await?.collect().await) };
-    join!(async { drop(server.answer(response).await) }, read).1
+    soon(async { join!(async { drop(server.answer(response).await) }, read).1 }).await
+}
+
+/// A test that hangs has to fail.
+async fn soon<T>(conversation: impl Future<Output = T>) -> T {
+    let at = time::after(time::now(), Duration::from_secs(10));
+    time::until(at, conversation).await.expect("the conversation ends")
 }
 
 /// How the items of a stream end.
@@ -203,7 +209,7 @@ async fn a_body_beyond_its_bound_is_not_read_on() {
         let mut exchange = server.accept().await;
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n";
         exchange.write(head).await;
-        exchange.flood(&[b' '; 4096]).await;
+        exchange.flood(b' ').await;
     };
     let (_, outcome) = join!(endless, provider.complete(&request, &cx));
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Malformed);
@@ -217,7 +223,7 @@ async fn a_stream_beyond_its_bound_is_not_read_on() {
     let endless = async {
         let mut exchange = server.accept().await;
         exchange.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: ").await;
-        exchange.flood(&[b'x'; 4096]).await;
+        exchange.flood(b'x').await;
     };
     let read = async { provider.stream(&request, &cx).await.map(ChunkStream::collect::<Items>) };
     let read = async { read.await.unwrap().await };
@@ -388,7 +394,7 @@ async fn a_long_error_page_is_cut() {
     let (request, cx) = (request(), cx());
     let endless = async {
         let mut exchange = server.answer("HTTP/1.1 500 X\r\n\r\n").await;
-        exchange.flood(&[b'x'; 4096]).await;
+        exchange.flood(b'x').await;
     };
     let (_, outcome) = join!(endless, provider.complete(&request, &cx));
     assert_eq!(outcome.unwrap_err().message(), "x".repeat(100));
@@ -423,17 +429,34 @@ async fn a_finished_stream_leaves_its_connection_to_the_next_call() {
     let server = Server::start().await;
     let (provider, request, cx) = (provider(&server), request(), cx());
     let conversation = async {
-        let body = text_event("a") + FINISH + DONE;
-        let mut exchange = server.answer([events(&[], &body), chunk("")].concat()).await;
+        let mut exchange = server.answer(events(&[], &(text_event("a") + FINISH + DONE))).await;
+        // The client has the last event before the body ends.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        exchange.write(chunk("")).await;
         exchange.read_request().await;
         exchange.write(json_response(200, &[], &answer())).await;
     };
     let calls = async {
         let mut stream = provider.stream(&request, &cx).await.unwrap();
-        while stream.next().await.is_some() {}
+        while !stream.next().await.unwrap().unwrap().is_done() {}
+        drop(stream);
         provider.complete(&request, &cx).await.unwrap()
     };
-    assert_eq!(join!(conversation, calls).1.text(), "hi");
+    assert_eq!(soon(async { join!(conversation, calls).1 }).await.text(), "hi");
+}
+
+#[tokio::test]
+async fn a_body_that_goes_on_after_the_end_holds_nothing_up() {
+    let server = Server::start().await;
+    let (provider, request, cx) = (provider(&server), request(), cx());
+    let open = async { provider.stream(&request, &cx).await.unwrap() };
+    let (mut exchange, stream) =
+        join!(server.answer(events(&[], &(text_event("a") + FINISH + DONE))), open);
+    let items: Items = soon(stream.collect()).await;
+    assert!(items.last().unwrap().as_ref().unwrap().is_done());
+    exchange.closed().await;
 }
 
 fn everything_shown(error: &ProviderError) -> String {

@@ -1,31 +1,29 @@
 //! The balancer: a pure core of endpoint states behind a lock, and a snapshot in front of it.
 
-use std::collections::{BTreeSet, HashSet};
 use std::fmt;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
 
+use crate::balance::builder::BalancerBuilder;
 use crate::balance::cell::EndpointCell;
 use crate::balance::demand::{Demand, NoLease};
 use crate::balance::endpoint::Endpoint;
-use crate::balance::health::HealthPolicy;
 use crate::balance::lease::Lease;
+use crate::balance::load::Typical;
 use crate::balance::registry::Registry;
-use crate::balance::snapshot::Snapshot;
+use crate::balance::snapshot::{Chooser, Snapshot};
 use crate::balance::state::Condition;
 use crate::balance::status::EndpointStatus;
 use crate::error::BuildError;
 use crate::event::{Emitter, Event};
 use crate::outcome::Outcome;
-use crate::rng::Rng;
+use crate::provider::Provider;
+use crate::report::EndpointId;
 use crate::sync::Mutex;
-use crate::time::Instant;
+use crate::time::{Instant, now};
 
-/// The most endpoints a balancer takes.
-const MAX_ENDPOINTS: usize = 10_000;
-
-/// Spreads attempts over endpoints by weight and keeps them off endpoints that are out of service.
+/// Spreads attempts over endpoints and keeps them off endpoints that are out of service.
 ///
 /// Cheap to clone; clones share everything. Usable without a client:
 ///
@@ -43,7 +41,7 @@ const MAX_ENDPOINTS: usize = 10_000;
 ///     .build()?;
 ///
 /// let lease = balancer.try_lease(&Demand::new(None), time::now()).expect("both are eligible");
-/// assert_eq!(lease.endpoint().as_str(), "a");
+/// assert_eq!(lease.endpoint(), "a");
 /// lease.settle(&Outcome::new(End::Success), time::now());
 /// # Ok::<(), evenkeel::BuildError>(())
 /// ```
@@ -56,8 +54,7 @@ pub struct Balancer {
 pub(crate) struct Shared {
     snapshot: ArcSwap<Snapshot>,
     registry: Mutex<Registry>,
-    policy: HealthPolicy,
-    rng: Rng,
+    chooser: Chooser,
     emitter: OnceLock<Emitter>,
 }
 
@@ -67,11 +64,30 @@ impl Balancer {
         BalancerBuilder::default()
     }
 
-    /// Leases the next endpoint for `demand`.
+    pub(crate) fn from_parts(
+        endpoints: Vec<Endpoint>,
+        mut registry: Registry,
+        chooser: Chooser,
+        emitter: Option<Emitter>,
+    ) -> Self {
+        let shared = Arc::new_cyclic(|shared| {
+            endpoints.into_iter().for_each(|endpoint| registry.add(endpoint, shared));
+            let snapshot = registry.snapshot(&Snapshot::empty(), now());
+            Shared {
+                snapshot: ArcSwap::from_pointee(snapshot),
+                registry: Mutex::new(registry),
+                chooser,
+                emitter: emitter.map_or_else(OnceLock::new, OnceLock::from),
+            }
+        });
+        Self { shared }
+    }
+
+    /// Leases an endpoint for `demand`.
     ///
-    /// Reads one snapshot, takes no lock, allocates nothing, and costs the same for any number of
-    /// endpoints as long as the first draw may be used. `now` is the caller's, so that one clock
-    /// read serves a whole call.
+    /// Reads one snapshot, takes no lock and allocates nothing. What it costs beyond that is the
+    /// strategy's: see [`StrategyKind`](super::StrategyKind). `now` is the caller's, so that one
+    /// clock read serves a whole call.
     ///
     /// # Errors
     /// [`NoLease::Never`] where no endpoint can ever serve the demand; [`NoLease::NotBefore`] where
@@ -79,24 +95,136 @@ impl Balancer {
     #[inline]
     pub fn try_lease(&self, demand: &Demand<'_>, now: Instant) -> Result<Lease, NoLease> {
         let snapshot = self.shared.snapshot_at(now);
-        let member = snapshot.pool(demand.model).pick(demand)?;
-        Ok(Lease::new(member, now))
+        snapshot.pool(demand.model).lease(demand, &self.shared.chooser, now)
+    }
+
+    /// Hands `with` the endpoint whose turn it is by weight for calls of `model`, and takes the
+    /// turn: for callers that keep their own account of attempts. `None` where none is in service.
+    #[inline]
+    pub fn turn<T>(
+        &self,
+        model: Option<&str>,
+        now: Instant,
+        with: impl FnOnce(&EndpointId) -> T,
+    ) -> Option<T> {
+        let snapshot = self.shared.snapshot_at(now);
+        snapshot.pool(model).turn().map(|member| with(&member.cell.id))
     }
 
     /// When `demand` can be served: `now` where [`try_lease`](Self::try_lease) would succeed, else
-    /// the instant at which the first endpoint returns. Takes no lease and no turn.
+    /// the instant at which the first endpoint returns or has room. Takes no lease and no turn.
     ///
     /// # Errors
     /// [`NoLease::Never`] where no endpoint can ever serve the demand, [`NoLease::NotBefore`] of an
-    /// unknown instant where only exclusions stand against it.
+    /// unknown instant where only exclusions or running calls stand against it.
     pub fn earliest(&self, demand: &Demand<'_>, now: Instant) -> Result<Instant, NoLease> {
-        self.shared.snapshot_at(now).pool(demand.model).earliest(demand, now)
+        self.shared.snapshot_at(now).pool(demand.model).earliest(demand, &self.shared.chooser, now)
     }
 
-    /// What every endpoint is doing at `now`, in the order they were configured. Takes the lock.
+    /// Whether any endpoint serves `model`, whatever its state. Takes the lock.
+    #[must_use]
+    pub fn serves(&self, model: &str) -> bool {
+        self.shared.registry.lock().entries().iter().any(|entry| entry.config.serves(model))
+    }
+
+    /// What every endpoint is doing at `now`, in the order they were added. Takes the lock.
     #[must_use]
     pub fn status(&self, now: Instant) -> Vec<EndpointStatus> {
         self.shared.registry.lock().status(now)
+    }
+
+    /// Adds an endpoint. Running calls are undisturbed; the next pick may go to it.
+    ///
+    /// # Errors
+    /// Names the field at fault, as when a balancer is built.
+    pub fn add(&self, endpoint: Endpoint) -> Result<(), BuildError> {
+        endpoint.validate("endpoint")?;
+        self.change(|registry, shared| {
+            if registry.get(endpoint.id()).is_some() {
+                let reason = format!("{:?} is used already", endpoint.id().as_str());
+                return Err(BuildError::new("endpoint.id", reason));
+            }
+            registry.add(endpoint, &Arc::downgrade(shared));
+            Ok(())
+        })
+    }
+
+    /// Gives an endpoint of the same id a new configuration, and forgets what was held against the
+    /// old one: this is how a new key ends a disabled state. Running calls are undisturbed.
+    ///
+    /// # Errors
+    /// Names the field at fault; `endpoint.id` where there is no endpoint of that id.
+    pub fn replace(&self, endpoint: Endpoint) -> Result<(), BuildError> {
+        endpoint.validate("endpoint")?;
+        self.change(|registry, shared| {
+            let unknown = unknown(endpoint.id());
+            let replaced = registry.replace(endpoint, &Arc::downgrade(shared));
+            if replaced { Ok(()) } else { Err(unknown) }
+        })
+    }
+
+    /// Changes an endpoint's weight and nothing else; what is known of it stays known.
+    ///
+    /// # Errors
+    /// `endpoint.id` where there is no endpoint of that id.
+    pub fn reweight(&self, id: &EndpointId, weight: u32) -> Result<(), BuildError> {
+        self.edit(id, |entry| entry.config = entry.config.clone().weight(weight))
+    }
+
+    /// Gives an endpoint no new attempts. Its running ones go on; it stays in the
+    /// [`status`](Self::status) until it is removed.
+    ///
+    /// # Errors
+    /// `endpoint.id` where there is no endpoint of that id.
+    pub fn drain(&self, id: &EndpointId) -> Result<(), BuildError> {
+        self.edit(id, |entry| entry.state.draining = true)
+    }
+
+    /// Takes an endpoint out. Its running attempts go on to their end.
+    ///
+    /// # Errors
+    /// `endpoint.id` where there is no endpoint of that id.
+    pub fn remove(&self, id: &EndpointId) -> Result<(), BuildError> {
+        self.change(|registry, _| registry.remove(id).map(drop).ok_or_else(|| unknown(id)))
+    }
+
+    fn edit(
+        &self,
+        id: &EndpointId,
+        edit: impl FnOnce(&mut crate::balance::registry::Entry),
+    ) -> Result<(), BuildError> {
+        self.change(|registry, _| {
+            edit(registry.get_mut(id).ok_or_else(|| unknown(id))?);
+            Ok(())
+        })
+    }
+
+    /// Changes the registry and publishes what it amounts to.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Registry, &Arc<Shared>) -> Result<T, BuildError>,
+    ) -> Result<T, BuildError> {
+        let mut registry = self.shared.registry.lock();
+        let changed = change(&mut registry, &self.shared)?;
+        self.shared.publish(&registry, now());
+        Ok(changed)
+    }
+
+    /// The providers of endpoints that are out of service for faults, money or credentials.
+    pub(crate) fn sick(&self, now: Instant) -> Vec<(Arc<EndpointCell>, Arc<dyn Provider>)> {
+        let registry = self.shared.registry.lock();
+        let sick = registry.entries().iter().filter(|entry| {
+            matches!(
+                entry.condition(now),
+                Condition::Unhealthy { .. } | Condition::Disabled { .. } | Condition::Trial
+            )
+        });
+        sick.map(|entry| (Arc::clone(&entry.cell), Arc::clone(&entry.cell.provider))).collect()
+    }
+
+    /// Lets an endpoint back in whose probe has succeeded.
+    pub(crate) fn revive(&self, cell: &EndpointCell, now: Instant) {
+        self.shared.revive(cell, now);
     }
 
     /// Lets `emitter` have the balancer's events, unless the balancer was built with an observer.
@@ -106,15 +234,26 @@ impl Balancer {
     }
 }
 
+fn unknown(id: &EndpointId) -> BuildError {
+    BuildError::new("endpoint.id", format!("there is no endpoint {:?}", id.as_str()))
+}
+
 impl fmt::Debug for Balancer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Balancer")
-            .field("snapshot", &self.shared.snapshot.load())
-            .finish_non_exhaustive()
+        let snapshot = self.shared.snapshot.load();
+        f.debug_struct("Balancer").field("snapshot", &snapshot).finish_non_exhaustive()
     }
 }
 
 impl Shared {
+    pub(crate) const fn typical(&self) -> &Typical {
+        &self.chooser.typical
+    }
+
+    pub(crate) fn nanos(&self, at: Instant) -> u64 {
+        self.chooser.nanos(at)
+    }
+
     /// The snapshot for a pick at `now`.
     #[inline]
     fn snapshot_at(&self, now: Instant) -> Guard<Arc<Snapshot>> {
@@ -144,16 +283,30 @@ impl Shared {
         now: Instant,
     ) {
         let mut registry = self.registry.lock();
+        let policy = *registry.policy();
         let Some(entry) = registry.entry_mut(cell.key) else { return };
-        let changed = entry.state.note(slot, outcome, self.policy, now, &self.rng);
+        let slot = entry.valid(slot);
+        let before = entry.view(slot, &policy, now);
+        entry.state.note(slot, outcome, &policy, now, &self.chooser.rng);
         cell.set_troubled(!entry.state.is_clean());
-        if !changed {
+        let after = entry.view(slot, &policy, now);
+        if before == after {
             return;
         }
-        let condition = entry.state.condition(slot, now);
         self.publish(&registry, now);
         drop(registry);
-        self.report(cell, condition, outcome.label(), now);
+        self.report(cell, after.condition, outcome.label(), now);
+    }
+
+    fn revive(&self, cell: &EndpointCell, now: Instant) {
+        let mut registry = self.registry.lock();
+        let policy = *registry.policy();
+        let Some(entry) = registry.entry_mut(cell.key) else { return };
+        entry.state.revive(&policy, now);
+        let condition = entry.condition(now);
+        self.publish(&registry, now);
+        drop(registry);
+        self.report(cell, condition, "probe", now);
     }
 
     fn publish(&self, registry: &Registry, now: Instant) {
@@ -171,110 +324,4 @@ impl Shared {
             });
         }
     }
-}
-
-/// Configures a [`Balancer`].
-#[derive(Debug, Default)]
-#[must_use]
-pub struct BalancerBuilder {
-    endpoints: Vec<Endpoint>,
-    policy: HealthPolicy,
-    emitter: Option<Emitter>,
-    seed: Option<u64>,
-}
-
-impl BalancerBuilder {
-    /// Adds an endpoint.
-    pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
-        self.endpoints.push(endpoint);
-        self
-    }
-
-    /// Sets when an endpoint counts as unhealthy.
-    pub fn health(mut self, policy: HealthPolicy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// Sends the balancer's events to `observer`.
-    pub fn observer(mut self, observer: impl crate::event::Observer) -> Self {
-        self.emitter = Some(Emitter::to(observer));
-        self
-    }
-
-    /// Makes jitter repeatable.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
-        self
-    }
-
-    /// Builds the balancer.
-    ///
-    /// # Errors
-    /// Names the field at fault: no endpoints or too many, an id used twice, weights that are all
-    /// zero in a tier or for a model, a default model the endpoint does not serve.
-    pub fn build(self) -> Result<Balancer, BuildError> {
-        self.validate()?;
-        let Self { endpoints, policy, emitter, seed } = self;
-        let shared = Arc::new_cyclic(|shared: &Weak<Shared>| {
-            let registry = Registry::new(&endpoints, shared);
-            Shared {
-                snapshot: ArcSwap::from_pointee(registry.first_snapshot()),
-                registry: Mutex::new(registry),
-                policy,
-                rng: seed.map_or_else(Rng::from_entropy, Rng::from_seed),
-                emitter: emitter.map_or_else(OnceLock::new, OnceLock::from),
-            }
-        });
-        Ok(Balancer { shared })
-    }
-
-    fn validate(&self) -> Result<(), BuildError> {
-        let Self { endpoints, policy, .. } = self;
-        if endpoints.is_empty() {
-            return Err(BuildError::new("endpoints", "at least one endpoint is needed"));
-        }
-        if endpoints.len() > MAX_ENDPOINTS {
-            return Err(BuildError::new(
-                "endpoints",
-                format!("at most {MAX_ENDPOINTS} are possible"),
-            ));
-        }
-        validate_each(endpoints)?;
-        validate_weights(endpoints)?;
-        let HealthPolicy::AnyRecentError { recovery } = policy;
-        if recovery.is_zero() {
-            return Err(BuildError::new("health.recovery", "must be above zero"));
-        }
-        Ok(())
-    }
-}
-
-fn validate_each(endpoints: &[Endpoint]) -> Result<(), BuildError> {
-    let mut ids = HashSet::new();
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        endpoint.validate(&format!("endpoints[{index}]"))?;
-        if !ids.insert(endpoint.id()) {
-            return Err(BuildError::new(
-                format!("endpoints[{index}].id"),
-                format!("{:?} is used twice", endpoint.id().as_str()),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// A tier without weight would get no traffic, which is never what a configuration means.
-fn validate_weights(endpoints: &[Endpoint]) -> Result<(), BuildError> {
-    let tiers: BTreeSet<u8> = endpoints.iter().map(Endpoint::tier_number).collect();
-    for tier in tiers {
-        let mut members = endpoints.iter().filter(|endpoint| endpoint.tier_number() == tier);
-        if members.all(|endpoint| endpoint.share() == 0) {
-            return Err(BuildError::new(
-                "endpoints.weight",
-                format!("the weights of tier {tier} sum to zero"),
-            ));
-        }
-    }
-    Ok(())
 }

@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use crate::balance::balancer::Shared;
-use crate::balance::demand::EndpointKey;
+use crate::balance::demand::{EndpointKey, seed_of};
 use crate::balance::endpoint::Endpoint;
+use crate::balance::load::Load;
 use crate::provider::{Capabilities, Provider};
 use crate::report::EndpointId;
 use crate::sync::{AtomicBool, AtomicU32, Ordering};
+use crate::time::Instant;
 
 /// An endpoint at run time. What changes with every lease lies on cache lines of its own, so that
 /// leases do not slow down the picks that read the rest.
@@ -17,9 +19,11 @@ pub(crate) struct EndpointCell {
     pub(crate) id: EndpointId,
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) capabilities: Capabilities,
-    pub(crate) weight: u32,
+    /// What its scores for keys depend on: its name, so that instances agree.
+    pub(crate) seed: u64,
     pub(crate) balancer: Weak<Shared>,
     live: Live,
+    pub(crate) load: Load,
 }
 
 #[derive(Debug, Default)]
@@ -27,24 +31,37 @@ pub(crate) struct EndpointCell {
 struct Live {
     in_flight: AtomicU32,
     troubled: AtomicBool,
+    on_trial: Trial,
 }
 
 impl EndpointCell {
-    pub(crate) fn new(key: EndpointKey, endpoint: &Endpoint, balancer: Weak<Shared>) -> Self {
+    pub(crate) fn new(
+        key: EndpointKey,
+        endpoint: &Endpoint,
+        balancer: Weak<Shared>,
+        epoch: Instant,
+    ) -> Self {
         Self {
             key,
             id: endpoint.id().clone(),
             provider: Arc::clone(endpoint.provider()),
             capabilities: endpoint.capabilities(),
-            weight: endpoint.share(),
+            seed: seed_of(endpoint.id().as_str()),
             balancer,
             live: Live::default(),
+            load: Load::new(epoch),
         }
     }
 
-    pub(crate) fn enter(&self) {
-        // Relaxed: a count that is read for reports and comparisons, not to publish anything.
-        self.live.in_flight.fetch_add(1, Ordering::Relaxed);
+    /// Takes a place; whether there was one.
+    pub(crate) fn enter(&self, limit: Option<u32>) -> bool {
+        // Relaxed: the count alone decides, and it publishes nothing.
+        let before = self.live.in_flight.fetch_add(1, Ordering::Relaxed);
+        let fits = limit.is_none_or(|limit| before < limit);
+        if !fits {
+            self.leave();
+        }
+        fits
     }
 
     pub(crate) fn leave(&self) {
@@ -53,6 +70,10 @@ impl EndpointCell {
 
     pub(crate) fn in_flight(&self) -> u32 {
         self.live.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn trial(&self) -> &Trial {
+        &self.live.on_trial
     }
 
     /// Whether there is something a success would clear. Spares successes the lock; written under
@@ -67,11 +88,31 @@ impl EndpointCell {
     }
 }
 
+/// At most one attempt at a time finds out whether an endpoint works again.
+#[derive(Debug, Default)]
+pub(crate) struct Trial(AtomicBool);
+
+impl Trial {
+    /// Claims the trial; whether nobody else has.
+    pub(crate) fn begin(&self) -> bool {
+        // Acquire pairs with the Release in `end`: the next trial sees what the last one learnt.
+        self.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    pub(crate) fn end(&self) {
+        // Release pairs with the Acquire in `begin`.
+        self.0.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl fmt::Debug for EndpointCell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EndpointCell")
             .field("id", &self.id)
-            .field("weight", &self.weight)
             .field("live", &self.live)
             .finish_non_exhaustive()
     }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::balance::limits::EndpointLimits;
 use crate::error::BuildError;
 use crate::provider::{Capabilities, Provider};
 use crate::report::EndpointId;
+use crate::usage::Price;
 
 /// A provider with its place in the balancer: id, weight, tier and the models it serves.
 ///
@@ -29,6 +31,9 @@ pub struct Endpoint {
     tier: u8,
     models: BTreeMap<String, Option<Arc<str>>>,
     default_model: Option<String>,
+    limits: EndpointLimits,
+    price: Option<Price>,
+    prices: BTreeMap<String, Price>,
 }
 
 impl Endpoint {
@@ -41,6 +46,9 @@ impl Endpoint {
             tier: 0,
             models: BTreeMap::new(),
             default_model: None,
+            limits: EndpointLimits::default(),
+            price: None,
+            prices: BTreeMap::new(),
         }
     }
 
@@ -82,6 +90,24 @@ impl Endpoint {
         self
     }
 
+    /// Declares what the backend allows.
+    pub fn limits(mut self, limits: EndpointLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets what its tokens cost.
+    pub fn price(mut self, price: Price) -> Self {
+        self.price = Some(price);
+        self
+    }
+
+    /// Sets what the tokens of one of its models cost.
+    pub fn model_price(mut self, model: impl Into<String>, price: Price) -> Self {
+        self.prices.insert(model.into(), price);
+        self
+    }
+
     /// Its id.
     #[must_use]
     pub const fn id(&self) -> &EndpointId {
@@ -95,21 +121,34 @@ impl Endpoint {
         if self.models.keys().any(String::is_empty) {
             return Err(BuildError::new(format!("{path}.models"), "a model's name is empty"));
         }
-        match &self.default_model {
-            Some(model) if !self.serves(model) => Err(BuildError::new(
-                format!("{path}.default_model"),
-                format!("unknown model {model:?}: it is not among the endpoint's models"),
-            )),
-            _ => Ok(()),
+        let unknown = |field, model: &str| {
+            let reason = format!("unknown model {model:?}: it is not among the endpoint's models");
+            BuildError::new(format!("{path}.{field}"), reason)
+        };
+        if let Some(model) = self.default_model.as_deref().filter(|model| !self.serves(model)) {
+            return Err(unknown("default_model", model));
         }
+        if let Some(model) = self.prices.keys().find(|model| !self.models.contains_key(*model)) {
+            return Err(unknown("prices", model));
+        }
+        self.limits.validate(&format!("{path}.limits"))
     }
 
-    fn serves(&self, model: &str) -> bool {
+    pub(crate) fn serves(&self, model: &str) -> bool {
         self.models.is_empty() || self.models.contains_key(model)
     }
 
     pub(crate) fn provider(&self) -> &Arc<dyn Provider> {
         &self.provider
+    }
+
+    pub(crate) const fn declared(&self) -> &EndpointLimits {
+        &self.limits
+    }
+
+    /// The price of a model it names, or of the rest.
+    pub(crate) fn price_of(&self, model: Option<&str>) -> Option<Price> {
+        model.and_then(|model| self.prices.get(model).copied()).or(self.price)
     }
 
     pub(crate) const fn share(&self) -> u32 {
@@ -148,13 +187,17 @@ impl Endpoint {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { provider: _, id, weight, tier, models, default_model } = self;
+        let Self { provider: _, id, weight, tier, models, default_model, limits, price, prices } =
+            self;
         f.debug_struct("Endpoint")
             .field("id", id)
             .field("weight", weight)
             .field("tier", tier)
             .field("models", models)
             .field("default_model", default_model)
+            .field("limits", limits)
+            .field("price", price)
+            .field("prices", prices)
             .finish_non_exhaustive()
     }
 }

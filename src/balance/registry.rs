@@ -7,188 +7,287 @@ use crate::balance::balancer::Shared;
 use crate::balance::cell::EndpointCell;
 use crate::balance::demand::EndpointKey;
 use crate::balance::endpoint::Endpoint;
+use crate::balance::health::HealthPolicy;
+use crate::balance::mirror::Mirror;
 use crate::balance::snapshot::{Member, Pool, PoolName, Snapshot, Tier};
 use crate::balance::state::{Condition, EndpointState};
 use crate::balance::status::EndpointStatus;
-use crate::time::{Instant, now};
+use crate::report::EndpointId;
+use crate::time::Instant;
 
 /// The endpoints of a balancer.
 #[derive(Debug)]
 pub(crate) struct Registry {
     entries: Vec<Entry>,
-    /// Every model that some endpoint names.
-    models: BTreeSet<Box<str>>,
+    policy: HealthPolicy,
+    next_key: u32,
+    epoch: Instant,
 }
 
 /// One endpoint.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    cell: Arc<EndpointCell>,
-    config: Endpoint,
-    /// The models it names, each with the backend's name for it; a model's place is its slot.
-    models: Vec<(Box<str>, Arc<str>)>,
+    pub(crate) cell: Arc<EndpointCell>,
+    pub(crate) config: Endpoint,
+    /// The models it names; a model's place is its slot.
+    models: Vec<Model>,
+    /// The mirror for models it does not name.
+    unnamed: Option<Arc<Mirror>>,
     pub(crate) state: EndpointState,
 }
 
+#[derive(Debug)]
+struct Model {
+    name: Box<str>,
+    upstream: Arc<str>,
+    mirror: Option<Arc<Mirror>>,
+}
+
 impl Registry {
-    pub(crate) fn new(endpoints: &[Endpoint], balancer: &Weak<Shared>) -> Self {
-        let entries: Vec<Entry> = (0..)
-            .zip(endpoints)
-            .map(|(key, endpoint)| Entry::new(EndpointKey(key), endpoint, balancer))
-            .collect();
-        let models = entries.iter().flat_map(|entry| &entry.models);
-        let models = models.map(|(model, _)| model.clone()).collect();
-        Self { entries, models }
+    pub(crate) const fn new(policy: HealthPolicy, epoch: Instant) -> Self {
+        Self { entries: Vec::new(), policy, next_key: 0, epoch }
+    }
+
+    pub(crate) fn add(&mut self, endpoint: Endpoint, balancer: &Weak<Shared>) {
+        let key = EndpointKey(self.next_key);
+        self.next_key = self.next_key.wrapping_add(1);
+        let cell = EndpointCell::new(key, &endpoint, Weak::clone(balancer), self.epoch);
+        self.entries.push(Entry::new(Arc::new(cell), endpoint));
+    }
+
+    /// Takes the endpoint out; its attempts go on, for they hold its cell.
+    pub(crate) fn remove(&mut self, id: &EndpointId) -> Option<Entry> {
+        let at = self.entries.iter().position(|entry| entry.cell.id == *id)?;
+        Some(self.entries.remove(at))
+    }
+
+    /// Puts a new configuration in the place of the endpoint's old one. What was known of it is
+    /// forgotten, except where the provider is the same: then its running attempts still count.
+    pub(crate) fn replace(&mut self, endpoint: Endpoint, balancer: &Weak<Shared>) -> bool {
+        let Some(at) = self.entries.iter().position(|entry| entry.cell.id == *endpoint.id()) else {
+            return false;
+        };
+        if Arc::ptr_eq(&self.entries[at].cell.provider, endpoint.provider()) {
+            let cell = Arc::clone(&self.entries[at].cell);
+            cell.set_troubled(false);
+            self.entries[at] = Entry::new(cell, endpoint);
+        } else {
+            self.add(endpoint, balancer);
+            self.entries.swap_remove(at);
+        }
+        true
+    }
+
+    pub(crate) fn get(&self, id: &EndpointId) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.cell.id == *id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: &EndpointId) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.cell.id == *id)
     }
 
     pub(crate) fn entry_mut(&mut self, key: EndpointKey) -> Option<&mut Entry> {
         self.entries.iter_mut().find(|entry| entry.cell.key == key)
     }
 
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub(crate) const fn policy(&self) -> &HealthPolicy {
+        &self.policy
+    }
+
     pub(crate) fn status(&self, now: Instant) -> Vec<EndpointStatus> {
         self.entries.iter().map(|entry| entry.status(now)).collect()
     }
 
-    /// The snapshot of endpoints that have no history.
-    pub(crate) fn first_snapshot(&self) -> Snapshot {
-        let nothing = Snapshot::new(Vec::new(), Pool::default(), Pool::default(), None);
-        self.snapshot(&nothing, now())
-    }
-
     /// The snapshot at `now`. Whoever is owed picks by the previous one is owed them by the new one.
     pub(crate) fn snapshot(&self, previous: &Snapshot, now: Instant) -> Snapshot {
-        let pool = |name: PoolName| self.pool(&name, previous, now);
-        let pools = self.models.iter();
-        let pools = pools.map(|model| (model.clone(), pool(PoolName::Model(model.clone()))));
-        let next_change =
-            self.entries.iter().filter_map(|entry| entry.state.next_change(now)).min();
-        Snapshot::new(
-            pools.collect(),
-            pool(PoolName::Default),
-            pool(PoolName::Unnamed),
-            next_change,
-        )
+        let spared = self.spared(now);
+        let pool = |name: PoolName| self.pool(&name, previous, &spared, now);
+        let models: BTreeSet<&str> =
+            self.entries.iter().flat_map(|entry| &entry.models).map(|model| &*model.name).collect();
+        let pools = models.into_iter().map(Box::<str>::from);
+        let pools = pools.map(|model| (model.clone(), pool(PoolName::Model(model))));
+        let changes = self.entries.iter();
+        let changes = changes.filter_map(|entry| entry.state.next_change(&self.policy, now));
+        let (default, unnamed) = (pool(PoolName::Default), pool(PoolName::Unnamed));
+        Snapshot::new(pools.collect(), default, unnamed, changes.min())
     }
 
-    fn pool(&self, name: &PoolName, previous: &Snapshot, now: Instant) -> Pool {
+    /// Unhealthy endpoints that are served all the same, because too many are: those that became so
+    /// last. A fault that takes most endpoints out at once is more likely ours than theirs.
+    fn spared(&self, now: Instant) -> BTreeSet<EndpointKey> {
+        let unhealthy = self.entries.iter().filter(|entry| !entry.state.draining);
+        let mut unhealthy: Vec<(Instant, EndpointKey)> = unhealthy
+            .filter_map(|entry| Some((entry.state.unhealthy_since(now)?, entry.cell.key)))
+            .collect();
+        unhealthy.sort_unstable();
+        let most = self.policy.most_unhealthy(self.entries.len());
+        unhealthy.into_iter().skip(most).map(|(_, key)| key).collect()
+    }
+
+    fn pool(
+        &self,
+        name: &PoolName,
+        previous: &Snapshot,
+        spared: &BTreeSet<EndpointKey>,
+        now: Instant,
+    ) -> Pool {
         let candidates: Vec<Candidate<'_>> =
             self.entries.iter().filter_map(|entry| entry.candidate(name, now)).collect();
         let owed = previous.pool_named(name);
-        let mut tiers = tiers(&candidates, owed, |state| state == Condition::Eligible);
+        let mut tiers = self.tiers(&candidates, owed, now, |candidate| {
+            candidate.condition.is_serving()
+                || (candidate.is_unhealthy() && spared.contains(&candidate.entry.cell.key))
+        });
         if tiers.is_empty() {
             // Every endpoint is out of service. Health is a guess, so it is ignored rather than
             // refusing all traffic; a rate limit or a refused key is a fact, and is not.
-            tiers = self::tiers(&candidates, owed, |state| {
-                matches!(state, Condition::Unhealthy { .. })
-            });
+            tiers = self.tiers(&candidates, owed, now, |candidate| candidate.is_unhealthy());
         }
         let earliest = candidates.iter().filter_map(|candidate| candidate.condition.until()).min();
         let all = candidates.iter().map(|candidate| Arc::clone(&candidate.entry.cell)).collect();
         Pool::new(tiers, all, earliest)
     }
+
+    /// The tiers of those candidates that are wanted.
+    fn tiers(
+        &self,
+        candidates: &[Candidate<'_>],
+        previous: Option<&Pool>,
+        now: Instant,
+        wanted: impl Fn(&Candidate<'_>) -> bool,
+    ) -> Vec<Tier> {
+        let mut by_tier: BTreeMap<u8, Vec<Member>> = BTreeMap::new();
+        for candidate in candidates.iter().filter(|candidate| wanted(candidate)) {
+            let weight = u64::from(candidate.entry.config.share());
+            if weight > 0 {
+                let weight = weight * candidate.entry.state.tenths(&self.policy, now);
+                let tier = by_tier.entry(candidate.entry.config.tier_number());
+                tier.or_default().push(candidate.member(weight));
+            }
+        }
+        let tier = |(number, members): (u8, Vec<Member>)| {
+            let credits = credits(&members, previous.and_then(|pool| pool.tier_numbered(number)));
+            Tier::new(number, members, &credits)
+        };
+        by_tier.into_iter().filter_map(tier).collect()
+    }
+}
+
+/// What each member is owed by the previous tier; nothing where it was not in it.
+fn credits(members: &[Member], previous: Option<&Tier>) -> Vec<f64> {
+    let owed: BTreeMap<EndpointKey, f64> = previous
+        .into_iter()
+        .flat_map(Tier::credits)
+        .map(|(cell, credit)| (cell.key, credit))
+        .collect();
+    members.iter().map(|member| owed.get(&member.cell.key).copied().unwrap_or(0.0)).collect()
 }
 
 /// An endpoint that serves a certain model, in whatever state.
 struct Candidate<'a> {
     entry: &'a Entry,
     slot: Option<usize>,
-    upstream: Option<Arc<str>>,
     condition: Condition,
 }
 
 impl Candidate<'_> {
-    fn member(&self) -> Member {
+    const fn is_unhealthy(&self) -> bool {
+        matches!(self.condition, Condition::Unhealthy { .. })
+    }
+
+    fn member(&self, weight: u64) -> Member {
+        let model = self.slot.map(|slot| &self.entry.models[slot]);
+        let config = &self.entry.config;
         Member {
             cell: Arc::clone(&self.entry.cell),
             slot: self.slot,
-            upstream: self.upstream.clone(),
+            upstream: model.map_or_else(
+                || config.unnamed_default(),
+                |model| Some(Arc::clone(&model.upstream)),
+            ),
+            price: config.price_of(model.map(|model| &*model.name)),
+            weight,
+            trial: self.condition == Condition::Trial,
+            concurrency: config.declared().concurrency,
+            mirror: model.map_or(&self.entry.unnamed, |model| &model.mirror).clone(),
         }
     }
-}
-
-/// The tiers of those candidates whose condition is wanted.
-fn tiers(
-    candidates: &[Candidate<'_>],
-    previous: Option<&Pool>,
-    wanted: impl Fn(Condition) -> bool,
-) -> Vec<Tier> {
-    let mut by_tier: BTreeMap<u8, Vec<Member>> = BTreeMap::new();
-    for candidate in candidates.iter().filter(|candidate| wanted(candidate.condition)) {
-        by_tier.entry(candidate.entry.config.tier_number()).or_default().push(candidate.member());
-    }
-    by_tier
-        .into_iter()
-        .filter_map(|(number, members)| {
-            let credits = credits(&members, previous.and_then(|pool| pool.tier_numbered(number)));
-            Tier::new(number, members, &credits)
-        })
-        .collect()
-}
-
-/// What each member is owed by the previous tier; nothing where it was not in it.
-fn credits(members: &[Member], previous: Option<&Tier>) -> Vec<f64> {
-    let owed: BTreeMap<u32, f64> = previous
-        .into_iter()
-        .flat_map(Tier::credits)
-        .map(|(cell, credit)| (cell.key.0, credit))
-        .collect();
-    let credit = |member: &Member| owed.get(&member.cell.key.0).copied().unwrap_or(0.0);
-    members.iter().map(credit).collect()
 }
 
 impl Entry {
-    fn new(key: EndpointKey, config: &Endpoint, balancer: &Weak<Shared>) -> Self {
-        let models: Vec<_> =
-            config.models().map(|(model, upstream)| (model.into(), upstream)).collect();
-        Self {
-            cell: Arc::new(EndpointCell::new(key, config, Weak::clone(balancer))),
-            state: EndpointState::new(models.len()),
-            models,
-            config: config.clone(),
-        }
+    fn new(cell: Arc<EndpointCell>, config: Endpoint) -> Self {
+        let mirror = || Mirror::new(config.declared()).map(Arc::new);
+        let model =
+            |(name, upstream): (&str, _)| Model { name: name.into(), upstream, mirror: mirror() };
+        let models: Vec<_> = config.models().map(model).collect();
+        let unnamed = mirror();
+        Self { cell, state: EndpointState::new(models.len()), models, unnamed, config }
     }
 
     /// This endpoint as one that serves the models of a pool; `None` where it does not.
     fn candidate(&self, name: &PoolName, now: Instant) -> Option<Candidate<'_>> {
-        let (slot, upstream) = match name {
-            PoolName::Model(model) => self.serving(model)?,
-            PoolName::Unnamed => self.serving_any()?,
-            PoolName::Default => self.serving_default(),
+        let slot = match name {
+            PoolName::Model(model) => self.slot_of(model)?,
+            PoolName::Unnamed => self.models.is_empty().then_some(None)?,
+            PoolName::Default => self.config.default_slot(),
         };
+        Some(Candidate { entry: self, slot, condition: self.state.condition(slot, now) })
+    }
+
+    /// `Some(None)` where it serves the model among any others.
+    fn slot_of(&self, model: &str) -> Option<Option<usize>> {
+        match self.models.iter().position(|named| &*named.name == model) {
+            Some(slot) => Some(Some(slot)),
+            None => self.models.is_empty().then_some(None),
+        }
+    }
+
+    /// `slot`, unless a new configuration has fewer models than the one the attempt began under.
+    pub(crate) fn valid(&self, slot: Option<usize>) -> Option<usize> {
+        slot.filter(|&slot| slot < self.models.len())
+    }
+
+    /// What of it a snapshot shows.
+    pub(crate) fn view(&self, slot: Option<usize>, policy: &HealthPolicy, now: Instant) -> View {
         let condition = self.state.condition(slot, now);
-        Some(Candidate { entry: self, slot, upstream, condition })
+        View { condition, worst: self.condition(now), tenths: self.state.tenths(policy, now) }
     }
 
-    fn serving(&self, model: &str) -> Option<(Option<usize>, Option<Arc<str>>)> {
-        match self.models.iter().position(|(name, _)| &**name == model) {
-            Some(slot) => Some((Some(slot), Some(Arc::clone(&self.models[slot].1)))),
-            None => self.serving_any(),
-        }
-    }
-
-    fn serving_any(&self) -> Option<(Option<usize>, Option<Arc<str>>)> {
-        self.models.is_empty().then_some((None, None))
-    }
-
-    fn serving_default(&self) -> (Option<usize>, Option<Arc<str>>) {
-        match self.config.default_slot() {
-            Some(slot) => (Some(slot), Some(Arc::clone(&self.models[slot].1))),
-            None => (None, self.config.unnamed_default()),
-        }
+    /// What keeps it from serving, of all its models the one that is worst off.
+    pub(crate) fn condition(&self, now: Instant) -> Condition {
+        let slots = (0..self.models.len().max(1)).map(Some);
+        let conditions = slots.map(|slot| self.state.condition(slot, now));
+        conditions.max_by_key(severity).unwrap_or(Condition::Eligible)
     }
 
     fn status(&self, now: Instant) -> EndpointStatus {
-        let slots = (0..self.models.len().max(1)).map(Some);
-        let worst = slots
-            .map(|slot| self.state.condition(slot, now))
-            .max_by_key(|condition| condition.until().is_some())
-            .unwrap_or(Condition::Eligible);
-        EndpointStatus::new(
-            self.cell.id.clone(),
-            worst,
-            self.cell.in_flight(),
-            self.cell.weight,
-            self.config.tier_number(),
-        )
+        let models =
+            self.models.iter().zip(0..).map(|(model, slot)| {
+                (model.name.to_string(), self.state.condition(Some(slot), now))
+            });
+        EndpointStatus::new(&self.cell, &self.config, self.condition(now), models.collect())
+    }
+}
+
+/// What of an endpoint a snapshot shows: while it stays the same, so does the snapshot.
+#[derive(Debug, PartialEq)]
+pub(crate) struct View {
+    pub(crate) condition: Condition,
+    worst: Condition,
+    tenths: u64,
+}
+
+const fn severity(condition: &Condition) -> u8 {
+    match condition {
+        Condition::Eligible => 0,
+        Condition::Trial => 1,
+        Condition::Unhealthy { .. } => 2,
+        Condition::Cooling { .. } => 3,
+        Condition::Disabled { .. } => 4,
+        Condition::Draining => 5,
     }
 }

@@ -5,13 +5,20 @@
 //! when an endpoint enters or leaves a state.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::balance::cell::EndpointCell;
 use crate::balance::demand::{Demand, NoLease};
-use crate::balance::schedule::Schedule;
+use crate::balance::lease::Lease;
+use crate::balance::load::Typical;
+use crate::balance::mirror::{Mirror, Spent};
+use crate::balance::strategy::{Candidates, Schedule, StrategyKind, choose};
 use crate::error::NoEndpoint;
+use crate::rate::Refused;
+use crate::rng::Rng;
 use crate::sync::{AtomicU64, Ordering};
-use crate::time::Instant;
+use crate::time::{Instant, after};
+use crate::usage::Price;
 
 /// Everything a pick needs.
 #[derive(Debug)]
@@ -37,6 +44,11 @@ impl Snapshot {
         Self { pools: pools.into_boxed_slice(), default, unnamed, next_change }
     }
 
+    /// A snapshot of nothing.
+    pub(crate) fn empty() -> Self {
+        Self::new(Vec::new(), Pool::default(), Pool::default(), None)
+    }
+
     /// The endpoints for calls that ask for `model`. Logarithmic in the number of models.
     #[inline]
     pub(crate) fn pool(&self, model: Option<&str>) -> &Pool {
@@ -47,7 +59,7 @@ impl Snapshot {
         }
     }
 
-    /// Every pool with its name; the two unnamed ones included.
+    /// The pool of that name, if the snapshot has one.
     pub(crate) fn pool_named(&self, name: &PoolName) -> Option<&Pool> {
         match name {
             PoolName::Default => Some(&self.default),
@@ -74,6 +86,22 @@ pub(crate) enum PoolName {
     Model(Box<str>),
 }
 
+/// What picks share beyond the snapshot.
+#[derive(Debug)]
+pub(crate) struct Chooser {
+    pub(crate) strategy: StrategyKind,
+    pub(crate) typical: Typical,
+    pub(crate) rng: Rng,
+    /// What limits count time from.
+    pub(crate) epoch: Instant,
+}
+
+impl Chooser {
+    pub(crate) fn nanos(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.epoch).as_nanos() as u64
+    }
+}
+
 /// The endpoints that serve one model.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
@@ -94,25 +122,45 @@ impl Pool {
         Self { tiers: tiers.into(), all: all.into(), earliest }
     }
 
-    /// The next endpoint for `demand`, tiers in order.
+    /// A lease on the next endpoint for `demand`, tiers in order.
     #[inline]
-    pub(crate) fn pick(&self, demand: &Demand<'_>) -> Result<&Member, NoLease> {
-        self.tiers.iter().find_map(|tier| tier.pick(demand)).ok_or_else(|| self.refusal(demand))
+    pub(crate) fn lease(
+        &self,
+        demand: &Demand<'_>,
+        chooser: &Chooser,
+        now: Instant,
+    ) -> Result<Lease, NoLease> {
+        self.tiers
+            .iter()
+            .find_map(|tier| tier.lease(demand, chooser, now))
+            .ok_or_else(|| self.refusal(demand, chooser, now))
     }
 
-    /// When an endpoint for `demand` can be picked.
-    pub(crate) fn earliest(&self, demand: &Demand<'_>, now: Instant) -> Result<Instant, NoLease> {
-        if self.tiers.iter().any(|tier| tier.has_one_for(demand)) {
+    /// When an endpoint for `demand` can be leased.
+    pub(crate) fn earliest(
+        &self,
+        demand: &Demand<'_>,
+        chooser: &Chooser,
+        now: Instant,
+    ) -> Result<Instant, NoLease> {
+        let mut members = self.tiers.iter().flat_map(Tier::members);
+        if members.any(|member| member.is_open_to(demand, chooser, now)) {
             return Ok(now);
         }
-        match self.refusal(demand) {
+        match self.refusal(demand, chooser, now) {
             NoLease::NotBefore(Some(at)) => Ok(at.max(now)),
             refusal => Err(refusal),
         }
     }
 
+    /// Whose turn it is by weight, without leasing it.
+    #[inline]
+    pub(crate) fn turn(&self) -> Option<&Member> {
+        self.tiers.first().map(|tier| &tier.members[tier.draw()])
+    }
+
     #[cold]
-    fn refusal(&self, demand: &Demand<'_>) -> NoLease {
+    fn refusal(&self, demand: &Demand<'_>, chooser: &Chooser, now: Instant) -> NoLease {
         if self.all.is_empty() {
             return match demand.model {
                 Some(model) => NoLease::Never(NoEndpoint::UnknownModel { model: model.into() }),
@@ -120,12 +168,36 @@ impl Pool {
             };
         }
         let missing = self.all.iter().map(|cell| cell.capabilities.missing(&demand.needs));
-        match missing.reduce(Option::and).flatten() {
-            Some(capability) => NoLease::Never(NoEndpoint::MissingCapability {
-                model: demand.model.map(str::to_owned),
-                capability,
-            }),
-            None => NoLease::NotBefore(self.earliest),
+        if let Some(capability) = missing.reduce(Option::and).flatten() {
+            let model = demand.model.map(str::to_owned);
+            return NoLease::Never(NoEndpoint::MissingCapability { model, capability });
+        }
+        self.not_before(demand, chooser, now)
+    }
+
+    /// The first instant at which an endpoint returns or a full one has room.
+    fn not_before(&self, demand: &Demand<'_>, chooser: &Chooser, now: Instant) -> NoLease {
+        let members = self.tiers.iter().flat_map(Tier::members);
+        let admitted = members.filter(|member| demand.admits(&member.cell));
+        let mut opens = self.earliest;
+        let mut too_large = None;
+        let mut others = self.earliest.is_some();
+        for member in admitted {
+            match member.room_in(demand, chooser, now) {
+                Ok(Some(wait)) => {
+                    let at = after(now, wait);
+                    opens = Some(opens.map_or(at, |opens| opens.min(at)));
+                }
+                Ok(None) => others = true,
+                Err(Refused::Never { burst }) => too_large = too_large.max(Some(burst)),
+                Err(Refused::NotYet(_)) => {}
+            }
+        }
+        match too_large {
+            Some(most) if opens.is_none() && !others => {
+                NoLease::Never(NoEndpoint::TooLarge { most })
+            }
+            _ => NoLease::NotBefore(opens),
         }
     }
 
@@ -148,6 +220,56 @@ pub(crate) struct Tier {
 #[repr(align(128))]
 struct Tickets(AtomicU64);
 
+/// How many turns a pick takes before it looks through the whole tier. A turn is wasted only where
+/// the call has tried the endpoint, needs what it cannot do, or finds it full.
+const TURNS: usize = 4;
+
+impl Tier {
+    /// A tier whose members start with what they are owed; `None` where no weight is above zero.
+    pub(crate) fn new(number: u8, members: Vec<Member>, credits: &[f64]) -> Option<Self> {
+        let weights: Vec<u64> = members.iter().map(|member| member.weight).collect();
+        let schedule = Schedule::new(&weights, credits)?;
+        Some(Self { number, members: members.into(), schedule, tickets: Tickets::default() })
+    }
+
+    #[inline]
+    fn lease(&self, demand: &Demand<'_>, chooser: &Chooser, now: Instant) -> Option<Lease> {
+        let chosen = match chooser.strategy {
+            StrategyKind::Weighted => None,
+            ref strategy => choose(strategy, &Candidates::new(self, demand, chooser, now)),
+        };
+        let first = &self.members[chosen.unwrap_or_else(|| self.draw())];
+        first.lease(demand, chooser, now).or_else(|| self.lease_another(demand, chooser, now))
+    }
+
+    #[cold]
+    fn lease_another(&self, demand: &Demand<'_>, chooser: &Chooser, now: Instant) -> Option<Lease> {
+        let lease = |member: &Member| member.lease(demand, chooser, now);
+        let turns = 1..TURNS.min(self.members.len());
+        turns
+            .map(|_| &self.members[self.draw()])
+            .find_map(lease)
+            .or_else(|| self.members.iter().find_map(lease))
+    }
+
+    /// The position whose turn it is.
+    #[inline]
+    pub(crate) fn draw(&self) -> usize {
+        // Relaxed: tickets need to be distinct, not to be ordered with anything.
+        self.schedule.member(self.tickets.0.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// What each member is owed by now, in picks.
+    pub(crate) fn credits(&self) -> impl Iterator<Item = (&Arc<EndpointCell>, f64)> {
+        let credits = self.schedule.credits_after(self.tickets.0.load(Ordering::Relaxed));
+        self.members.iter().map(|member| &member.cell).zip(credits)
+    }
+}
+
 /// An endpoint as a pick for a certain model.
 #[derive(Debug)]
 pub(crate) struct Member {
@@ -156,46 +278,72 @@ pub(crate) struct Member {
     pub(crate) slot: Option<usize>,
     /// The backend's name for the model, where the endpoint has one.
     pub(crate) upstream: Option<Arc<str>>,
+    pub(crate) price: Option<Price>,
+    /// What it gets of the traffic right now. Above zero.
+    pub(crate) weight: u64,
+    /// Whether one attempt at a time finds out if it works again.
+    pub(crate) trial: bool,
+    pub(crate) concurrency: Option<u32>,
+    pub(crate) mirror: Option<Arc<Mirror>>,
 }
 
-/// How many tickets a pick draws before it looks through the whole tier. A draw fails only where
-/// the call has already tried the endpoint, or needs what the endpoint cannot do.
-const DRAWS: usize = 4;
-
-impl Tier {
-    /// A tier whose members start with what they are owed; `None` where no weight is above zero.
-    pub(crate) fn new(number: u8, members: Vec<Member>, credits: &[f64]) -> Option<Self> {
-        let weights: Vec<u32> = members.iter().map(|member| member.cell.weight).collect();
-        let schedule = Schedule::new(&weights, credits)?;
-        Some(Self { number, members: members.into(), schedule, tickets: Tickets::default() })
-    }
-
+impl Member {
+    /// Lets an attempt in, if it may come and there is room.
     #[inline]
-    fn pick(&self, demand: &Demand<'_>) -> Option<&Member> {
-        let member = self.draw();
-        if demand.admits(&member.cell) { Some(member) } else { self.pick_again(demand) }
+    fn lease(&self, demand: &Demand<'_>, chooser: &Chooser, now: Instant) -> Option<Lease> {
+        if !demand.admits(&self.cell) || (self.trial && !self.cell.trial().begin()) {
+            return None;
+        }
+        let Some(spent) = self.enter(demand, chooser, now) else {
+            if self.trial {
+                self.cell.trial().end();
+            }
+            return None;
+        };
+        Some(Lease::new(self, spent, now))
     }
 
+    /// Takes a place and what the call is expected to use. `Some(None)` where nothing is limited.
     #[inline]
-    fn draw(&self) -> &Member {
-        // Relaxed: tickets need to be distinct, not to be ordered with anything.
-        &self.members[self.schedule.member(self.tickets.0.fetch_add(1, Ordering::Relaxed))]
+    fn enter(
+        &self,
+        demand: &Demand<'_>,
+        chooser: &Chooser,
+        now: Instant,
+    ) -> Option<Option<(Arc<Mirror>, Spent)>> {
+        if !self.cell.enter(self.concurrency) {
+            return None;
+        }
+        let Some(mirror) = &self.mirror else { return Some(None) };
+        let spend = demand.spend(chooser.typical.output_tokens());
+        match mirror.reserve(spend, chooser.nanos(now)) {
+            Ok(spent) => Some(Some((Arc::clone(mirror), spent))),
+            Err(_) => {
+                self.cell.leave();
+                None
+            }
+        }
     }
 
-    #[cold]
-    fn pick_again(&self, demand: &Demand<'_>) -> Option<&Member> {
-        let admitted = |member: &&Member| demand.admits(&member.cell) && member.cell.weight > 0;
-        let drawn = (1..DRAWS.min(self.members.len())).map(|_| self.draw()).find(admitted);
-        drawn.or_else(|| self.members.iter().find(admitted))
+    /// Whether [`lease`](Self::lease) would succeed if nobody else came first.
+    pub(crate) fn is_open_to(&self, demand: &Demand<'_>, chooser: &Chooser, now: Instant) -> bool {
+        demand.admits(&self.cell)
+            && !(self.trial && self.cell.trial().is_running())
+            && self.concurrency.is_none_or(|limit| self.cell.in_flight() < limit)
+            && matches!(self.room_in(demand, chooser, now), Ok(None))
     }
 
-    fn has_one_for(&self, demand: &Demand<'_>) -> bool {
-        self.members.iter().any(|member| member.cell.weight > 0 && demand.admits(&member.cell))
-    }
-
-    /// What each member is owed by now, in picks.
-    pub(crate) fn credits(&self) -> impl Iterator<Item = (&Arc<EndpointCell>, f64)> {
-        let credits = self.schedule.credits_after(self.tickets.0.load(Ordering::Relaxed));
-        self.members.iter().map(|member| &member.cell).zip(credits)
+    /// How long until its rates have room; `None` where they have. What else is in the way ends when
+    /// a call does.
+    fn room_in(
+        &self,
+        demand: &Demand<'_>,
+        chooser: &Chooser,
+        now: Instant,
+    ) -> Result<Option<Duration>, Refused> {
+        let Some(mirror) = &self.mirror else { return Ok(None) };
+        let spend = demand.spend(chooser.typical.output_tokens());
+        let wait = mirror.wait_for(spend, chooser.nanos(now))?;
+        Ok((!wait.is_zero()).then_some(wait))
     }
 }

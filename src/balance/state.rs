@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use crate::balance::health::{HealthPolicy, HealthState};
+use crate::balance::health::{HealthPolicy, HealthState, Verdict};
+use crate::balance::lease::exhausted;
 use crate::error::ErrorKind;
 use crate::outcome::{Cooldown, End, Outcome};
 use crate::rng::Rng;
@@ -33,6 +34,8 @@ const DISABLED_FOR: Duration = Duration::from_secs(600);
 pub enum Condition {
     /// It may be picked.
     Eligible,
+    /// One attempt at a time finds out whether it works again.
+    Trial,
     /// It failed recently.
     Unhealthy {
         /// When it may be picked again.
@@ -52,25 +55,44 @@ pub enum Condition {
         /// The failure that led to it.
         why: ErrorKind,
     },
+    /// It gets no new attempts, until it is removed or configured anew.
+    Draining,
 }
 
 impl Condition {
-    /// `"eligible"`, `"unhealthy"`, `"cooling"` or `"disabled"`.
+    /// `"eligible"`, `"trial"`, `"unhealthy"`, `"cooling"`, `"disabled"` or `"draining"`.
     #[must_use]
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Eligible => "eligible",
+            Self::Trial => "trial",
+            Self::Draining => "draining",
             Self::Unhealthy { .. } => "unhealthy",
             Self::Cooling { .. } => "cooling",
             Self::Disabled { .. } => "disabled",
         }
     }
 
+    /// The failure that led to it, where it was one.
+    #[must_use]
+    pub const fn why(&self) -> Option<ErrorKind> {
+        match self {
+            Self::Cooling { why, .. } | Self::Disabled { why, .. } => Some(*why),
+            Self::Eligible | Self::Trial | Self::Unhealthy { .. } | Self::Draining => None,
+        }
+    }
+
+    /// Whether attempts may be made, if only one at a time.
+    #[must_use]
+    pub const fn is_serving(&self) -> bool {
+        matches!(self, Self::Eligible | Self::Trial)
+    }
+
     /// When the state ends by itself; `None` where there is nothing to end.
     #[must_use]
     pub const fn until(&self) -> Option<Instant> {
         match self {
-            Self::Eligible => None,
+            Self::Eligible | Self::Trial | Self::Draining => None,
             Self::Unhealthy { until }
             | Self::Cooling { until, .. }
             | Self::Disabled { until, .. } => Some(*until),
@@ -85,6 +107,7 @@ pub(crate) struct EndpointState {
     disabled: Option<(Instant, ErrorKind)>,
     /// One a named model; one in all where the endpoint names none.
     models: Box<[ModelState]>,
+    pub(crate) draining: bool,
 }
 
 #[derive(Debug, Default)]
@@ -98,40 +121,40 @@ struct ModelState {
 impl EndpointState {
     pub(crate) fn new(models: usize) -> Self {
         let models = std::iter::repeat_with(ModelState::default).take(models.max(1)).collect();
-        Self { health: HealthState::default(), disabled: None, models }
+        Self { health: HealthState::default(), disabled: None, models, draining: false }
     }
 
-    /// Takes note of how an attempt on the model in `slot` ended; whether anything changed by it.
+    /// Takes note of how an attempt on the model in `slot` ended.
     pub(crate) fn note(
         &mut self,
         slot: Option<usize>,
         outcome: &Outcome,
-        policy: HealthPolicy,
+        policy: &HealthPolicy,
         now: Instant,
         rng: &Rng,
-    ) -> bool {
+    ) {
         let row = outcome.end.row();
-        let health = self.health.note(row.health, policy, now);
-        let rest = match (outcome.end, row.cooldown) {
-            (End::Success, _) => self.recover(slot),
+        self.health.note(row.health, policy, now, rng);
+        match (outcome.end, row.cooldown) {
+            (End::Success, _) => self.recover(slot, outcome, now, rng),
             (End::Failed(kind) | End::Broken(kind), Cooldown::Disable) => {
-                raise(&mut self.disabled, after(now, DISABLED_FOR), kind)
+                raise(&mut self.disabled, after(now, DISABLED_FOR), kind);
             }
             (End::Failed(kind) | End::Broken(kind), cooldown) => {
-                self.cool(slot, kind, cooldown, outcome.retry_hint, now, rng)
+                self.cool(slot, kind, cooldown, outcome.retry_hint, now, rng);
             }
-            (End::Abandoned, _) => false,
-        };
-        health || rest
+            (End::Abandoned, _) => {}
+        }
     }
 
-    /// A success proves the credentials, the model and the rate.
-    fn recover(&mut self, slot: Option<usize>) -> bool {
-        let was_disabled = self.disabled.take().is_some();
+    /// A success proves the credentials, the model and the rate, unless it used the last of it up.
+    fn recover(&mut self, slot: Option<usize>, outcome: &Outcome, now: Instant, rng: &Rng) {
+        self.disabled = None;
         let model = self.model(slot);
-        let was_blocked = model.cooling.is_some() || model.disabled.is_some() || model.unhinted > 0;
         *model = ModelState::default();
-        was_disabled || was_blocked
+        if let Some(reset) = exhausted(outcome) {
+            raise(&mut model.cooling, after(now, hinted(reset, rng)), ErrorKind::RateLimited);
+        }
     }
 
     fn cool(
@@ -142,24 +165,32 @@ impl EndpointState {
         hint: Option<Duration>,
         now: Instant,
         rng: &Rng,
-    ) -> bool {
+    ) {
         let named = slot.is_some();
         let model = self.model(slot);
         match (cooldown, hint) {
             (Cooldown::RateLimit | Cooldown::IfHinted, Some(hint)) => {
-                raise(&mut model.cooling, after(now, hinted(hint, rng)), kind)
+                raise(&mut model.cooling, after(now, hinted(hint, rng)), kind);
             }
             (Cooldown::RateLimit, None) => {
                 let pause = unhinted(model.unhinted, rng);
                 model.unhinted = model.unhinted.saturating_add(1);
-                raise(&mut model.cooling, after(now, pause), kind)
+                raise(&mut model.cooling, after(now, pause), kind);
             }
             // An endpoint that names no models may well have the next one that is asked for.
             (Cooldown::DisableModel, _) if named => {
-                raise(&mut model.disabled, after(now, DISABLED_FOR), kind)
+                raise(&mut model.disabled, after(now, DISABLED_FOR), kind);
             }
-            _ => false,
+            _ => {}
         }
+    }
+
+    /// A probe was answered: whatever kept the endpoint out for faults, money or credentials may be
+    /// over. Rate limits keep their time.
+    pub(crate) fn revive(&mut self, policy: &HealthPolicy, now: Instant) {
+        self.disabled = None;
+        self.models.iter_mut().for_each(|model| model.disabled = None);
+        self.health.revive(policy, now);
     }
 
     fn model(&mut self, slot: Option<usize>) -> &mut ModelState {
@@ -167,28 +198,50 @@ impl EndpointState {
     }
 
     /// What keeps the model in `slot` from being picked at `now`. The strongest reason wins:
-    /// disabled over cooling over unhealthy.
+    /// draining over disabled over cooling over unhealthy.
     pub(crate) fn condition(&self, slot: Option<usize>, now: Instant) -> Condition {
+        if self.draining {
+            return Condition::Draining;
+        }
         let model = &self.models[slot.unwrap_or(0)];
         let running = |state: Option<(Instant, ErrorKind)>| state.filter(|&(until, _)| until > now);
         if let Some((until, why)) = running(self.disabled).or_else(|| running(model.disabled)) {
-            Condition::Disabled { until, why }
-        } else if let Some((until, why)) = running(model.cooling) {
-            Condition::Cooling { until, why }
-        } else if let Some(until) = self.health.unhealthy_until(now) {
-            Condition::Unhealthy { until }
-        } else {
-            Condition::Eligible
+            return Condition::Disabled { until, why };
+        }
+        if let Some((until, why)) = running(model.cooling) {
+            return Condition::Cooling { until, why };
+        }
+        match self.health.verdict(now) {
+            Verdict::Unhealthy { until, .. } => Condition::Unhealthy { until },
+            Verdict::Trial => Condition::Trial,
+            // Money and credentials do not return because time passes: one call finds out.
+            Verdict::Healthy if self.disabled.is_some() || model.disabled.is_some() => {
+                Condition::Trial
+            }
+            Verdict::Healthy => Condition::Eligible,
         }
     }
 
-    /// When the first of the running states ends.
-    pub(crate) fn next_change(&self, now: Instant) -> Option<Instant> {
+    /// Since when it is unhealthy, if it is.
+    pub(crate) fn unhealthy_since(&self, now: Instant) -> Option<Instant> {
+        match self.health.verdict(now) {
+            Verdict::Unhealthy { since, .. } => Some(since),
+            Verdict::Healthy | Verdict::Trial => None,
+        }
+    }
+
+    /// The share of its weight it gets while it returns, in tenths.
+    pub(crate) fn tenths(&self, policy: &HealthPolicy, now: Instant) -> u64 {
+        self.health.tenths(policy, now)
+    }
+
+    /// When the first of the running states changes by itself.
+    pub(crate) fn next_change(&self, policy: &HealthPolicy, now: Instant) -> Option<Instant> {
         let models = self.models.iter().flat_map(|model| [model.cooling, model.disabled]);
         models
             .chain([self.disabled])
             .filter_map(|state| state.map(|(until, _)| until))
-            .chain(self.health.unhealthy_until(now))
+            .chain(self.health.next_change(policy, now))
             .filter(|&until| until > now)
             .min()
     }
@@ -210,12 +263,10 @@ impl ModelState {
 
 /// A later end replaces an earlier one, never the other way round: two refusals in flight must not
 /// shorten each other's cooldown.
-fn raise(state: &mut Option<(Instant, ErrorKind)>, until: Instant, why: ErrorKind) -> bool {
-    if state.is_some_and(|(before, _)| before >= until) {
-        return false;
+fn raise(state: &mut Option<(Instant, ErrorKind)>, until: Instant, why: ErrorKind) {
+    if state.is_none_or(|(before, _)| before < until) {
+        *state = Some((until, why));
     }
-    *state = Some((until, why));
-    true
 }
 
 fn hinted(hint: Duration, rng: &Rng) -> Duration {
@@ -232,33 +283,34 @@ fn unhinted(in_a_row: u32, rng: &Rng) -> Duration {
 mod tests {
     use super::*;
     use crate::error::ProviderError;
+    use crate::rate_limits::{LimitWindow, RateLimits};
     use crate::rng::Rng;
     use crate::time::now;
     use proptest::prelude::*;
 
     struct Bench {
         state: EndpointState,
+        policy: HealthPolicy,
         rng: Rng,
-        start: Instant,
+        now: Instant,
     }
 
     impl Bench {
         fn new() -> Self {
-            Self { state: EndpointState::new(2), rng: Rng::from_seed(1), start: now() }
+            let policy = HealthPolicy::any_recent_error();
+            Self { state: EndpointState::new(2), policy, rng: Rng::from_seed(1), now: now() }
         }
 
-        fn fail(&mut self, slot: usize, error: &ProviderError, at: Instant) -> bool {
-            let outcome = Outcome::failed(error, false);
-            self.state.note(Some(slot), &outcome, HealthPolicy::default(), at, &self.rng)
+        fn note(&mut self, slot: usize, outcome: &Outcome) {
+            self.state.note(Some(slot), outcome, &self.policy, self.now, &self.rng);
         }
 
-        fn succeed(&mut self, slot: usize) -> bool {
-            let outcome = Outcome::new(End::Success);
-            self.state.note(Some(slot), &outcome, HealthPolicy::default(), self.start, &self.rng)
+        fn fail(&mut self, slot: usize, error: &ProviderError) {
+            self.note(slot, &Outcome::failed(error, false));
         }
 
         fn condition(&self, slot: usize) -> Condition {
-            self.state.condition(Some(slot), self.start)
+            self.state.condition(Some(slot), self.now)
         }
     }
 
@@ -269,28 +321,28 @@ mod tests {
     #[test]
     fn a_rate_limit_cools_its_model_alone_and_never_touches_health() {
         let mut bench = Bench::new();
-        let start = bench.start;
-        assert!(bench.fail(0, &rate_limited(Duration::from_secs(5)), start));
+        bench.fail(0, &rate_limited(Duration::from_secs(5)));
         let Condition::Cooling { until, why } = bench.condition(0) else { panic!("not cooling") };
         assert_eq!(why, ErrorKind::RateLimited);
-        assert!(until >= start + Duration::from_secs(5));
-        assert!(until <= start + Duration::from_millis(5_500));
+        assert!(until >= bench.now + Duration::from_secs(5));
+        assert!(until <= bench.now + Duration::from_millis(5_500));
         assert_eq!(bench.condition(1), Condition::Eligible);
+        assert_eq!(bench.state.next_change(&bench.policy, bench.now), Some(until));
+        bench.now = until;
+        assert_eq!(bench.condition(0), Condition::Eligible);
     }
 
     #[test]
     fn a_shorter_cooldown_never_replaces_a_longer_one() {
         let mut bench = Bench::new();
-        let start = bench.start;
-        bench.fail(0, &rate_limited(Duration::from_secs(300)), start);
+        bench.fail(0, &rate_limited(Duration::from_secs(300)));
         let long = bench.condition(0);
-        assert!(!bench.fail(0, &rate_limited(Duration::from_secs(1)), start));
+        bench.fail(0, &rate_limited(Duration::from_secs(1)));
         assert_eq!(bench.condition(0), long);
     }
 
     #[test]
     fn without_a_hint_the_cooldown_doubles_and_a_success_starts_it_over() {
-        let unhinted_error = ProviderError::new(ErrorKind::RateLimited, "");
         let longest = |in_a_row: u32| {
             let rng = Rng::from_seed(3);
             (0..2_000).map(|_| unhinted(in_a_row, &rng)).max().unwrap()
@@ -300,23 +352,36 @@ mod tests {
         assert!(longest(u32::MAX) <= UNHINTED_CAP && longest(40) > Duration::from_secs(50));
 
         let mut bench = Bench::new();
-        let start = bench.start;
-        bench.fail(0, &unhinted_error, start);
+        bench.fail(0, &ProviderError::new(ErrorKind::RateLimited, ""));
         assert_eq!(bench.state.models[0].unhinted, 1);
-        assert!(bench.succeed(0));
-        assert_eq!(bench.state.models[0].unhinted, 0);
+        bench.note(0, &Outcome::new(End::Success));
         assert!(bench.state.is_clean());
     }
 
     #[test]
-    fn money_and_credentials_disable_the_whole_endpoint() {
+    fn a_success_that_used_the_limit_up_cools_until_its_reset() {
+        let mut bench = Bench::new();
+        let window = LimitWindow::new().with_remaining(0).with_reset(Duration::from_secs(6));
+        let limits = RateLimits::new().with_tokens(window);
+        bench.note(0, &Outcome::new(End::Success).with_rate_limits(Some(limits)));
+        let Condition::Cooling { until, .. } = bench.condition(0) else { panic!("not cooling") };
+        assert!(until >= bench.now + Duration::from_secs(6));
+    }
+
+    #[test]
+    fn money_and_credentials_disable_the_whole_endpoint_until_a_trial_succeeds() {
         for kind in [ErrorKind::QuotaExhausted, ErrorKind::Auth] {
             let mut bench = Bench::new();
-            let start = bench.start;
-            bench.fail(0, &ProviderError::new(kind, ""), start);
-            let disabled = Condition::Disabled { until: start + DISABLED_FOR, why: kind };
+            bench.fail(0, &ProviderError::new(kind, ""));
+            let disabled = Condition::Disabled { until: bench.now + DISABLED_FOR, why: kind };
             assert_eq!((bench.condition(0), bench.condition(1)), (disabled, disabled));
-            assert_eq!(bench.state.next_change(start), Some(start + DISABLED_FOR));
+            bench.now += DISABLED_FOR;
+            assert_eq!(bench.condition(1), Condition::Trial);
+            bench.fail(1, &ProviderError::new(kind, ""));
+            assert!(matches!(bench.condition(1), Condition::Disabled { .. }));
+            bench.now += DISABLED_FOR;
+            bench.note(1, &Outcome::new(End::Success));
+            assert_eq!(bench.condition(0), Condition::Eligible);
         }
     }
 
@@ -324,23 +389,20 @@ mod tests {
     fn a_missing_model_disables_itself_alone_and_only_where_it_is_named() {
         let missing = ProviderError::new(ErrorKind::ModelNotFound, "");
         let mut bench = Bench::new();
-        let start = bench.start;
-        assert!(bench.fail(1, &missing, start));
+        bench.fail(1, &missing);
         assert!(matches!(bench.condition(1), Condition::Disabled { .. }));
         assert_eq!(bench.condition(0), Condition::Eligible);
 
         let mut unnamed = EndpointState::new(0);
         let outcome = Outcome::failed(&missing, false);
-        let rng = Rng::from_seed(1);
-        assert!(!unnamed.note(None, &outcome, HealthPolicy::default(), start, &rng));
+        unnamed.note(None, &outcome, &bench.policy, bench.now, &bench.rng);
+        assert_eq!(unnamed.condition(None, bench.now), Condition::Eligible);
     }
 
     #[test]
     fn an_abandoned_attempt_changes_nothing() {
         let mut bench = Bench::new();
-        let outcome = Outcome::new(End::Abandoned);
-        let policy = HealthPolicy::default();
-        assert!(!bench.state.note(Some(0), &outcome, policy, bench.start, &bench.rng));
+        bench.note(0, &Outcome::new(End::Abandoned));
         assert!(bench.state.is_clean());
     }
 
@@ -348,11 +410,21 @@ mod tests {
         #[test]
         fn no_hint_can_lose_an_endpoint(seconds in prop::num::u64::ANY, nanos in 0u32..1_000_000_000) {
             let mut bench = Bench::new();
-            let start = bench.start;
-            bench.fail(0, &rate_limited(Duration::new(seconds, nanos)), start);
+            bench.fail(0, &rate_limited(Duration::new(seconds, nanos)));
             let until = bench.condition(0).until().unwrap();
-            prop_assert!(until >= start + HINTED.0);
-            prop_assert!(until <= start + HINTED.1 + MOST_HINT_JITTER);
+            prop_assert!(until >= bench.now + HINTED.0);
+            prop_assert!(until <= bench.now + HINTED.1 + MOST_HINT_JITTER);
+        }
+
+        #[test]
+        fn refusals_never_touch_health(kinds in prop::collection::vec(0usize..15, 0..60)) {
+            let mut bench = Bench::new();
+            for kind in kinds.into_iter().map(|at| ErrorKind::ALL[at]) {
+                if kind.row().health == crate::outcome::Health::Neutral {
+                    bench.fail(0, &ProviderError::new(kind, ""));
+                }
+            }
+            prop_assert_eq!(bench.state.unhealthy_since(bench.now), None);
         }
     }
 }

@@ -1,10 +1,14 @@
 //! What an endpoint is doing, for people and readiness checks.
 
+use std::time::Duration;
+
+use crate::balance::cell::EndpointCell;
+use crate::balance::endpoint::Endpoint;
 use crate::balance::state::Condition;
 use crate::report::EndpointId;
 
 /// One endpoint, as it is right now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct EndpointStatus {
     /// Its id.
@@ -12,22 +16,37 @@ pub struct EndpointStatus {
     /// Whether it may be picked, and if not, why and until when. Where the endpoint names several
     /// models, the one that is worst off.
     pub condition: Condition,
+    /// The same for each model it names.
+    pub models: Vec<(String, Condition)>,
     /// Leases that are not settled yet.
     pub in_flight: u32,
-    /// Its weight.
+    /// Its weight, as configured.
     pub weight: u32,
     /// Its tier.
     pub tier: u8,
+    /// Its expected time to the first content; `None` before its first answer.
+    pub ttft: Option<Duration>,
+    /// Its expected time per output token after the first; `None` before its first counted answer.
+    pub time_per_token: Option<Duration>,
 }
 
 impl EndpointStatus {
-    pub(crate) const fn new(
-        id: EndpointId,
+    pub(crate) fn new(
+        cell: &EndpointCell,
+        config: &Endpoint,
         condition: Condition,
-        in_flight: u32,
-        weight: u32,
-        tier: u8,
+        models: Vec<(String, Condition)>,
     ) -> Self {
-        Self { id, condition, in_flight, weight, tier }
+        let seconds = |seconds: f32| Duration::from_secs_f32(seconds.max(0.0));
+        Self {
+            id: cell.id.clone(),
+            condition,
+            models,
+            in_flight: cell.in_flight(),
+            weight: config.share(),
+            tier: config.tier_number(),
+            ttft: cell.load.ttft().map(seconds),
+            time_per_token: cell.load.time_per_token().map(seconds),
+        }
     }
 }

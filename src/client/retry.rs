@@ -16,7 +16,7 @@ use crate::time::Instant;
 /// per second keeps quiet clients able to retry at all. Moving on after a rate limit or a refused
 /// key costs nothing, since the refusal cost the backend nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RetryPolicy {
     /// The most attempts of one call, the first and a hedge included. A call that falls back to
@@ -24,9 +24,11 @@ pub struct RetryPolicy {
     pub max_attempts: u32,
     /// The longest pause before the first retry on an endpoint that was tried before; it doubles
     /// with every further one, and the actual pause is a random part of it. Default 250 ms.
+    #[serde(with = "crate::duration")]
     pub base_delay: Duration,
     /// The bound of that doubling, and the longest a call waits for an endpoint to come back.
     /// Default 8 s.
+    #[serde(with = "crate::duration")]
     pub max_delay: Duration,
     /// Retries that a success pays for, 0 to 1. Default 0.1.
     pub budget_ratio: f64,
@@ -201,6 +203,17 @@ mod tests {
         assert!(!budget.withdraw(start + Duration::from_millis(499)));
         assert!(budget.withdraw(start + Duration::from_millis(500)));
         assert!(!budget.withdraw(start + Duration::from_millis(999)));
+    }
+
+    #[test]
+    fn delays_are_configured_as_people_write_them() {
+        let read = |text: &str| serde_json::from_str::<RetryPolicy>(text);
+        let policy = read(r#"{"base_delay":"1.5s","max_delay":"1m"}"#).unwrap();
+        let expected =
+            RetryPolicy::new().delays(Duration::from_millis(1_500), Duration::from_secs(60));
+        assert_eq!(policy, expected);
+        assert_eq!(read(&serde_json::to_string(&policy).unwrap()).unwrap(), policy);
+        assert!(read(r#"{"max_atempts":5}"#).is_err());
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Settlement {
         let now = now();
         let served_by = ServedBy::Endpoint(attempt.endpoint().clone());
         let outcome = Outcome::new(End::Success)
-            .with_output_tokens(response.usage.output_tokens)
+            .with_usage(response.usage)
             .with_rate_limits(response.rate_limits);
         self.books.succeed(attempt, outcome, now);
         self.terms.client.budget.deposit();

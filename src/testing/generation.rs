@@ -213,6 +213,8 @@ mod tests {
         assert_eq!((0..3).map(|n| echo.token(n)).collect::<String>(), "to be to");
         let long = Echo::of(&"é".repeat(50).as_str().into());
         assert_eq!(long.token(0), "é".repeat(8));
+        let wordy = Echo::of(&"word ".repeat(5_000).into());
+        assert_eq!(wordy.0.len(), ECHOED_WORDS);
         assert_eq!(Echo::of(&ChatRequest::default()).token(0), "silence");
     }
 }

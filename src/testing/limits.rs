@@ -262,8 +262,20 @@ mod tests {
         let (mut account, now) = account(ServerLimits::new().tokens_per_minute(7_777));
         account.charge(7_777, now).unwrap();
         let wait = account.charge(13, now).unwrap_err().retry_after().unwrap();
+        // 13 * 60e9 / 7777 is 100,295,743.86 ns: one nanosecond less would be too early.
+        assert_eq!(wait, Duration::from_nanos(100_295_744));
         assert!(account.charge(13, now + wait - NANO).is_err());
         assert!(account.charge(13, now + wait).is_ok());
+    }
+
+    #[test]
+    fn an_attempt_that_read_the_clock_earlier_brings_no_time_back() {
+        let (mut account, now) = account(ServerLimits::new().requests_per_minute(60));
+        account.spend(60, 0, now);
+        let later = now + Duration::from_secs(1);
+        assert!(account.charge(1, later).is_ok());
+        assert!(account.charge(1, now).is_err());
+        assert!(account.charge(1, later).is_err(), "the second was refilled twice");
     }
 
     #[test]

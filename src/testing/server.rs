@@ -147,11 +147,10 @@ fn refuse(call: &mut OpenCall, error: &ProviderError) {
     call.settle(if limited { Fate::RateLimited } else { Fate::Failed });
 }
 
-/// The draws of one attempt. Neighbouring seeds of the generator give the same sequence shifted by
-/// one, so each attempt starts from a mixed one.
+/// The draws of one attempt. The seed is mixed before the number is added: otherwise the second
+/// attempt at seed 1 would draw what the first one at seed 2 does.
 fn draws(seed: u64, number: u64) -> Rng {
-    let server = Rng::from_seed(seed).next_u64();
-    Rng::from_seed(Rng::from_seed(server.wrapping_add(number)).next_u64())
+    Rng::from_seed(Rng::from_seed(seed).next_u64().wrapping_add(number))
 }
 
 fn started(
@@ -166,4 +165,18 @@ fn started(
     start.model = cx.model(request).map(str::to_owned);
     start.rate_limits = rate_limits;
     start
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_seeds_and_attempts_draw_apart() {
+        let first = |seed, number| draws(seed, number).next_u64();
+        assert_eq!(first(1, 2), first(1, 2));
+        assert_ne!(first(1, 2), first(2, 1));
+        assert_ne!(first(1, 1), first(1, 2));
+        assert_ne!(draws(1, 1).below(1 << 40), draws(2, 1).below(1 << 40));
+    }
 }

@@ -1,7 +1,11 @@
 //! A stream is committed at its first content and complete at its terminal event.
 
+use evenkeel::balance::{Balancer, HealthPolicy};
 use evenkeel::testing::{Answer, ScriptedProvider};
-use evenkeel::{Chunk, Error, ErrorKind, FinishReason, Part, ProviderError, ToolCall, Usage};
+use evenkeel::{
+    Chunk, Endpoint, Error, ErrorKind, FinishReason, LlmClient, Part, ProviderError, ToolCall,
+    Usage,
+};
 use futures::StreamExt as _;
 
 use crate::doubles::{always, assert_nothing_is_held, client_over, seconds, tried};
@@ -111,7 +115,11 @@ async fn complete_and_stream_give_the_same_answer() {
 async fn a_faulty_stream_takes_its_endpoint_out() {
     let breaking = always("breaking", Answer::text("one two").cut_after(1));
     let good = always("good", Answer::text("hi"));
-    let client = client_over([&breaking, &good]);
+    let balancer = Balancer::builder()
+        .endpoint(Endpoint::new(breaking))
+        .endpoint(Endpoint::new(good))
+        .health(HealthPolicy::any_recent_error());
+    let client = LlmClient::builder().balancer(balancer.build().unwrap()).build().unwrap();
     let _ = client.complete("q").await;
     for _ in 0..5 {
         assert_eq!(client.complete("q").await.unwrap().text(), "hi");

@@ -92,9 +92,15 @@ impl Exchange {
         self.socket.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    /// Writes until the client is gone.
-    pub(crate) async fn flood(&mut self, bytes: &[u8]) {
-        while self.socket.write_all(bytes).await.is_ok() {}
+    /// Writes until the client is gone, which it has to be before 64 MiB.
+    pub(crate) async fn flood(&mut self, byte: u8) {
+        let piece = [byte; 4096];
+        for _ in 0..16_384 {
+            if self.socket.write_all(&piece).await.is_err() {
+                return;
+            }
+        }
+        panic!("the client reads on");
     }
 
     /// Waits until the client has closed the connection.

@@ -6,13 +6,14 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::provider::WIRE;
-use crate::chunk::reconcile;
 use crate::error::{ErrorKind, ProviderError};
 use crate::providers::http::classify;
 use crate::request::{Part, Reasoning, ToolCall};
 use crate::response::{ChatResponse, FinishReason};
 use crate::usage::Usage;
+
+/// The wire's name in [`Part::Opaque`].
+pub(super) const WIRE: &str = "anthropic";
 
 /// The body of a whole answer.
 ///
@@ -25,7 +26,7 @@ pub(super) fn response(body: &[u8], keep_raw: bool) -> Result<ChatResponse, Prov
     }
     let blocks = message.content.ok_or_else(|| bad("the answer has no content"))?;
     let content = content(&blocks)?;
-    let finish = reconcile(message.stop_reason.as_deref().map(finish), &content);
+    let finish = reconciled(finish(message.stop_reason.as_deref()), &content);
     let mut response = ChatResponse::new(content, finish);
     response.id = message.id;
     response.model = message.model;
@@ -122,14 +123,21 @@ impl From<ToolUse<'_>> for ToolCall {
 }
 
 /// The wire's stop reasons in the crate's words.
-pub(super) fn finish(stop_reason: &str) -> FinishReason {
+pub(super) fn finish(stop_reason: Option<&str>) -> FinishReason {
     match stop_reason {
-        "end_turn" | "stop_sequence" => FinishReason::Stop,
-        "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
-        "tool_use" => FinishReason::ToolCalls,
-        "refusal" => FinishReason::ContentFilter,
-        other => FinishReason::Other(other.to_owned()),
+        Some("end_turn" | "stop_sequence") => FinishReason::Stop,
+        Some("max_tokens" | "model_context_window_exceeded") => FinishReason::Length,
+        Some("tool_use") => FinishReason::ToolCalls,
+        Some("refusal") => FinishReason::ContentFilter,
+        Some(other) => FinishReason::Other(other.to_owned()),
+        None => FinishReason::Other("unspecified".to_owned()),
     }
+}
+
+/// Servers that only speak the wire stop for tools and may say that they just stopped.
+fn reconciled(finish: FinishReason, content: &[Part]) -> FinishReason {
+    let calls = || content.iter().any(|part| matches!(part, Part::ToolCall(_)));
+    if finish == FinishReason::Stop && calls() { FinishReason::ToolCalls } else { finish }
 }
 
 /// The wire's token counts. They count the prompt cache apart from the input and, in a stream, are

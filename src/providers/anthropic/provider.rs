@@ -19,9 +19,6 @@ use crate::response::ChatResponse;
 const MESSAGES: &str = "v1/messages";
 const MODELS: &str = "v1/models";
 
-/// The wire's name in [`Part::Opaque`](crate::request::Part::Opaque).
-pub(super) const WIRE: &str = "anthropic";
-
 /// A server that speaks the messages API.
 ///
 /// One attempt per call, nothing in the background: dropping a future or a stream closes its

@@ -1,9 +1,10 @@
 //! Responses as chunk streams that do their work when polled.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use futures::StreamExt as _;
-use reqwest::Response;
+use reqwest::{Response, Version};
 
 use crate::chunk::{Chunk, ChunkStart, ChunkStream};
 use crate::error::{ErrorKind, ProviderError};
@@ -12,6 +13,11 @@ use crate::providers::http::bounds::HttpBounds;
 use crate::providers::http::decoder::StreamDecoder;
 use crate::providers::http::sse::{Item, Reader};
 use crate::providers::http::transport::Meta;
+use crate::time;
+
+/// How long the body of a finished answer may take to end. Servers end it in the same breath; a new
+/// connection costs more than this.
+const ROUND_OFF: Duration = Duration::from_millis(20);
 
 /// The chunks that `decoder` makes of the events in `response`.
 ///
@@ -56,7 +62,7 @@ impl<D: StreamDecoder> Pull<D> {
         loop {
             if let Some(item) = self.decoding.next() {
                 if self.decoding.is_over() {
-                    self.response = None;
+                    self.close(item.is_ok()).await;
                 }
                 return Some(item);
             }
@@ -65,6 +71,18 @@ impl<D: StreamDecoder> Pull<D> {
                 Ok(None) => self.decoding.end(),
                 Err(error) => self.decoding.broke(body::transport_error(error)),
             }
+        }
+    }
+}
+
+impl<D> Pull<D> {
+    /// Lets go of the response. After a whole answer its body is given a moment to end: a connection
+    /// of HTTP/1 that is dropped inside a body cannot serve the next call.
+    async fn close(&mut self, whole: bool) {
+        let Some(mut response) = self.response.take() else { return };
+        if whole && response.version() < Version::HTTP_2 {
+            let rest = async { while let Ok(Some(_)) = response.chunk().await {} };
+            let _ = time::until(time::after(time::now(), ROUND_OFF), rest).await;
         }
     }
 }

@@ -140,7 +140,8 @@ impl Transport {
         self.base.as_str().split('?').next().unwrap_or_default()
     }
 
-    /// The server's name or address.
+    /// The server's name or address, on which OpenAI's dialects depend.
+    #[cfg(feature = "openai")]
     pub(crate) fn host(&self) -> &str {
         self.base.host_str().unwrap_or_default()
     }

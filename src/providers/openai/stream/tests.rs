@@ -117,6 +117,12 @@ fn the_end_of_the_body_ends_an_answer_that_had_finished() {
 }
 
 #[test]
+fn an_event_after_the_finish_does_not_undo_it() {
+    let events = [delta(json!({"content": "a"})), finish("stop"), delta(json!({}))];
+    assert_eq!(answer(&events, "data: [DONE]\n\n").unwrap().finish, FinishReason::Stop);
+}
+
+#[test]
 fn usage_is_found_where_servers_put_it() {
     let groq =
         json!({"choices": [], "x_groq": {"usage": {"prompt_tokens": 5, "completion_tokens": 2}}});

@@ -30,7 +30,7 @@ pub(crate) struct Schedule {
     /// What each member was owed when the schedule began, in picks.
     credits: Box<[f64]>,
     /// Reduced weights.
-    weights: Box<[u32]>,
+    weights: Box<[u64]>,
     /// Their sum.
     sum: u64,
 }
@@ -46,9 +46,9 @@ enum Order {
 impl Schedule {
     /// A schedule that starts from `credits`: what each member is owed (positive) or has been given
     /// too much (negative), in picks. `None` where no weight is above zero.
-    pub(crate) fn new(weights: &[u32], credits: &[f64]) -> Option<Self> {
+    pub(crate) fn new(weights: &[u64], credits: &[f64]) -> Option<Self> {
         let weights = reduced(weights)?;
-        let sum = weights.iter().map(|&weight| u64::from(weight)).sum();
+        let sum = weights.iter().sum();
         let credits = balanced(&weights, sum, credits);
         let order = match u16::try_from(weights.len()) {
             Ok(_) if sum <= TABLE_LIMIT => Order::table(&weights, sum, &credits),
@@ -83,14 +83,14 @@ impl Schedule {
         }
         let share = (tickets - settled) as f64 / self.sum as f64;
         for (credit, &weight) in credits.iter_mut().zip(&self.weights) {
-            *credit += f64::from(weight) * share;
+            *credit += weight as f64 * share;
         }
         credits
     }
 }
 
 impl Order {
-    fn table(weights: &[u32], sum: u64, credits: &[f64]) -> Self {
+    fn table(weights: &[u64], sum: u64, credits: &[f64]) -> Self {
         let steady = earliest_deadline_first(weights, sum, &vec![0.0; weights.len()]);
         let first = if credits.iter().all(|&credit| credit == 0.0) {
             Box::default()
@@ -100,12 +100,12 @@ impl Order {
         Self::Table { first, steady }
     }
 
-    fn rotation(weights: &[u32], sum: u64) -> Self {
+    fn rotation(weights: &[u64], sum: u64) -> Self {
         let mut end = 0;
         let ends = weights
             .iter()
             .map(|&weight| {
-                end += u64::from(weight);
+                end += weight;
                 end
             })
             .collect();
@@ -118,7 +118,7 @@ impl Order {
 /// The `k`-th pick of a member with weight `w` and credit `c` may not come before its share has
 /// grown past `k - 1`, and should come before it grows to `k`. Credits sum to zero, so there is
 /// always a member whose window is open.
-fn earliest_deadline_first(weights: &[u32], sum: u64, credits: &[f64]) -> Box<[u16]> {
+fn earliest_deadline_first(weights: &[u64], sum: u64, credits: &[f64]) -> Box<[u16]> {
     let job = |member: usize, k: u64| Job::new(member, k, weights[member], sum, credits[member]);
     let members = (0..weights.len()).filter(|&member| weights[member] > 0);
     let mut closed: BinaryHeap<_> =
@@ -150,8 +150,8 @@ struct Job {
 }
 
 impl Job {
-    fn new(member: usize, k: u64, weight: u32, sum: u64, credit: f64) -> Self {
-        let per_pick = sum as f64 / f64::from(weight);
+    fn new(member: usize, k: u64, weight: u64, sum: u64, credit: f64) -> Self {
+        let per_pick = sum as f64 / weight as f64;
         let opens = ((k - 1) as f64 - credit) * per_pick;
         let deadline = (k as f64 - credit) * per_pick;
         Self { deadline, member, opens: (opens - ROUNDING).max(0.0).ceil() as u64, k }
@@ -173,22 +173,22 @@ impl PartialOrd for Job {
 }
 
 /// The weights divided by their greatest common divisor; `None` where they are all zero.
-fn reduced(weights: &[u32]) -> Option<Box<[u32]>> {
+fn reduced(weights: &[u64]) -> Option<Box<[u64]>> {
     let divisor = weights.iter().copied().fold(0, gcd);
     (divisor > 0).then(|| weights.iter().map(|&weight| weight / divisor).collect())
 }
 
-const fn gcd(a: u32, b: u32) -> u32 {
+const fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// Credits within their limit that sum to zero: what members owe one another. Whoever left the set
 /// took its part along; the rest share the difference by weight.
-fn balanced(weights: &[u32], sum: u64, credits: &[f64]) -> Box<[f64]> {
+fn balanced(weights: &[u64], sum: u64, credits: &[f64]) -> Box<[f64]> {
     let kept: Vec<f64> =
         credits.iter().map(|credit| credit.clamp(-CREDIT_LIMIT, CREDIT_LIMIT)).collect();
     let excess: f64 = kept.iter().sum::<f64>() / sum as f64;
-    kept.iter().zip(weights).map(|(credit, &weight)| credit - excess * f64::from(weight)).collect()
+    kept.iter().zip(weights).map(|(credit, &weight)| credit - excess * weight as f64).collect()
 }
 
 /// The number closest to `sum` over the golden ratio that shares no divisor with it, so that the
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn fresh(weights: &[u32]) -> Schedule {
+    fn fresh(weights: &[u64]) -> Schedule {
         Schedule::new(weights, &vec![0.0; weights.len()]).unwrap()
     }
 
@@ -222,7 +222,7 @@ mod tests {
         for ticket in 0..picks {
             served[schedule.member(ticket)] += 1.0;
             for (member, &weight) in schedule.weights.iter().enumerate() {
-                let fair = f64::from(weight) * (ticket + 1) as f64 / schedule.sum as f64;
+                let fair = weight as f64 * (ticket + 1) as f64 / schedule.sum as f64;
                 worst = worst.max((served[member] - fair - schedule.credits[member]).abs());
             }
         }
@@ -233,29 +233,29 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(300))]
 
         #[test]
-        fn weights_are_exact_over_every_cycle_and_never_a_pick_off(weights in prop::collection::vec(0u32..40, 1..12)) {
+        fn weights_are_exact_over_every_cycle_and_never_a_pick_off(weights in prop::collection::vec(0u64..40, 1..12)) {
             prop_assume!(weights.iter().any(|&weight| weight > 0));
             let schedule = fresh(&weights);
             prop_assert!(worst(&schedule, 2 * schedule.sum) < 1.0);
             for start in 0..schedule.sum {
-                let mut served = vec![0u32; weights.len()];
+                let mut served = vec![0u64; weights.len()];
                 (start..start + schedule.sum).for_each(|ticket| served[schedule.member(ticket)] += 1);
                 prop_assert_eq!(&served[..], &schedule.weights[..]);
             }
         }
 
         #[test]
-        fn large_weights_are_exact_over_a_cycle(weights in prop::collection::vec(0u32..90_000, 2..6)) {
+        fn large_weights_are_exact_over_a_cycle(weights in prop::collection::vec(0u64..90_000, 2..6)) {
             let Some(schedule) = Schedule::new(&weights, &vec![0.0; weights.len()]) else { return Ok(()) };
             prop_assume!(schedule.sum > TABLE_LIMIT);
-            let mut served = vec![0u32; weights.len()];
+            let mut served = vec![0u64; weights.len()];
             (0..schedule.sum).for_each(|ticket| served[schedule.member(ticket)] += 1);
             prop_assert_eq!(&served[..], &schedule.weights[..]);
         }
 
         #[test]
-        fn rebuilding_all_the_time_starves_nobody(weights in prop::collection::vec(1u32..20, 2..8), every in 1u64..9) {
-            let total: u32 = weights.iter().sum();
+        fn rebuilding_all_the_time_starves_nobody(weights in prop::collection::vec(1u64..20, 2..8), every in 1u64..9) {
+            let total: u64 = weights.iter().sum();
             let mut credits = vec![0.0; weights.len()];
             let mut served = vec![0.0; weights.len()];
             let mut picks = 0.0;
@@ -265,7 +265,7 @@ mod tests {
                 picks += every as f64;
                 credits = schedule.credits_after(every);
                 for (member, &weight) in weights.iter().enumerate() {
-                    let fair = picks * f64::from(weight) / f64::from(total);
+                    let fair = picks * weight as f64 / total as f64;
                     prop_assert!((served[member] - fair).abs() <= 2.0, "{} of {fair}", served[member]);
                 }
             }
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn common_divisors_do_not_matter() {
-        assert_eq!(fresh(&[u32::MAX, u32::MAX]).sum, 2);
+        assert_eq!(fresh(&[u64::from(u32::MAX), u64::from(u32::MAX)]).sum, 2);
         assert_eq!(fresh(&[300, 100, 0]).sum, 4);
     }
 

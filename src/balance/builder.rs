@@ -1,0 +1,123 @@
+//! Putting a balancer together.
+
+use std::collections::{BTreeSet, HashSet};
+
+use crate::balance::balancer::Balancer;
+use crate::balance::endpoint::Endpoint;
+use crate::balance::health::HealthPolicy;
+use crate::balance::load::Typical;
+use crate::balance::registry::Registry;
+use crate::balance::snapshot::Chooser;
+use crate::balance::strategy::StrategyKind;
+use crate::error::BuildError;
+use crate::event::{Emitter, Observer};
+use crate::rng::Rng;
+use crate::time::now;
+
+/// The most endpoints a balancer takes.
+const MAX_ENDPOINTS: usize = 10_000;
+
+/// Configures a [`Balancer`].
+#[derive(Debug, Default)]
+#[must_use]
+pub struct BalancerBuilder {
+    endpoints: Vec<Endpoint>,
+    strategy: StrategyKind,
+    health: HealthPolicy,
+    emitter: Option<Emitter>,
+    seed: Option<u64>,
+}
+
+impl BalancerBuilder {
+    /// Adds an endpoint.
+    pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.endpoints.push(endpoint);
+        self
+    }
+
+    /// Sets how an endpoint is chosen.
+    pub fn strategy(mut self, strategy: StrategyKind) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// Sets when an endpoint counts as unhealthy.
+    pub fn health(mut self, policy: HealthPolicy) -> Self {
+        self.health = policy;
+        self
+    }
+
+    /// Sends the balancer's events to `observer`.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.emitter = Some(Emitter::to(observer));
+        self
+    }
+
+    /// Makes jitter and choices among equals repeatable.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Builds the balancer.
+    ///
+    /// # Errors
+    /// Names the field at fault: no endpoints or too many, an id used twice, weights that are all
+    /// zero in a tier, a default model or price for a model the endpoint does not serve, limits
+    /// that allow nothing, a health policy out of range.
+    pub fn build(self) -> Result<Balancer, BuildError> {
+        self.validate()?;
+        let Self { endpoints, strategy, health, emitter, seed } = self;
+        let epoch = now();
+        let chooser = Chooser {
+            strategy,
+            typical: Typical::new(epoch),
+            rng: seed.map_or_else(Rng::from_entropy, Rng::from_seed),
+            epoch,
+        };
+        Ok(Balancer::from_parts(endpoints, Registry::new(health, epoch), chooser, emitter))
+    }
+
+    fn validate(&self) -> Result<(), BuildError> {
+        let Self { endpoints, health, .. } = self;
+        if endpoints.is_empty() {
+            return Err(BuildError::new("endpoints", "at least one endpoint is needed"));
+        }
+        if endpoints.len() > MAX_ENDPOINTS {
+            let reason = format!("at most {MAX_ENDPOINTS} are possible");
+            return Err(BuildError::new("endpoints", reason));
+        }
+        validate_each(endpoints)?;
+        validate_weights(endpoints)?;
+        health.validate()
+    }
+}
+
+fn validate_each(endpoints: &[Endpoint]) -> Result<(), BuildError> {
+    let mut ids = HashSet::new();
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        endpoint.validate(&format!("endpoints[{index}]"))?;
+        if !ids.insert(endpoint.id()) {
+            return Err(BuildError::new(
+                format!("endpoints[{index}].id"),
+                format!("{:?} is used twice", endpoint.id().as_str()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A tier without weight would get no traffic, which is never what a configuration means.
+fn validate_weights(endpoints: &[Endpoint]) -> Result<(), BuildError> {
+    let tiers: BTreeSet<u8> = endpoints.iter().map(Endpoint::tier_number).collect();
+    for tier in tiers {
+        let mut members = endpoints.iter().filter(|endpoint| endpoint.tier_number() == tier);
+        if members.all(|endpoint| endpoint.share() == 0) {
+            return Err(BuildError::new(
+                "endpoints.weight",
+                format!("the weights of tier {tier} sum to zero"),
+            ));
+        }
+    }
+    Ok(())
+}

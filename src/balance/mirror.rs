@@ -1,0 +1,220 @@
+//! The local mirror of a backend's rate limits.
+//!
+//! Each limit is a bucket that calls spend from before they are sent. It cannot know what others
+//! spend on the same account, so every response's headers correct it: what the backend says is left,
+//! less what was sent since that call, is an upper bound.
+
+use std::time::Duration;
+
+use crate::balance::limits::EndpointLimits;
+use crate::outcome::Charge;
+use crate::rate::{Bucket, Rate, Refused, Taken};
+use crate::rate_limits::{LimitWindow, RateLimits};
+use crate::sync::{AtomicU64, Ordering};
+
+/// What a limit counts, in the order of [`EndpointLimits::per_minute`].
+const DIMENSIONS: usize = 4;
+
+/// What a call is expected to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spend {
+    pub(crate) input: u64,
+    pub(crate) output: u64,
+}
+
+impl Spend {
+    const fn amounts(self) -> [u64; DIMENSIONS] {
+        [1, self.input.saturating_add(self.output), self.input, self.output]
+    }
+}
+
+/// The limits of one endpoint and model.
+#[derive(Debug)]
+pub(crate) struct Mirror {
+    meters: Box<[Meter]>,
+}
+
+#[derive(Debug)]
+struct Meter {
+    dimension: usize,
+    /// Per minute: more than this never fits.
+    limit: u64,
+    rate: Rate,
+    bucket: Bucket,
+    /// All that was ever taken; wraps. Tells how much was sent after a call.
+    sent: AtomicU64,
+}
+
+/// What a call took from each of a mirror's meters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spent {
+    expected: Spend,
+    taken: [Option<(Taken, u64)>; DIMENSIONS],
+}
+
+impl Mirror {
+    /// `None` where no rate is limited.
+    pub(crate) fn new(limits: &EndpointLimits) -> Option<Self> {
+        let meters: Box<[Meter]> = (0..)
+            .zip(limits.per_minute())
+            .filter_map(|(dimension, (_, limit))| Meter::new(dimension, limit?, limits))
+            .collect();
+        (!meters.is_empty()).then_some(Self { meters })
+    }
+
+    /// Takes `spend` from every meter, or from none.
+    pub(crate) fn reserve(&self, spend: Spend, now: u64) -> Result<Spent, Refused> {
+        let mut spent = Spent { expected: spend, taken: [None; DIMENSIONS] };
+        let amounts = spend.amounts();
+        for (index, meter) in self.meters.iter().enumerate() {
+            match meter.reserve(amounts[meter.dimension], now) {
+                Ok(taken) => spent.taken[index] = Some(taken),
+                Err(refused) => {
+                    self.cancel(&spent, now);
+                    return Err(refused);
+                }
+            }
+        }
+        Ok(spent)
+    }
+
+    fn cancel(&self, spent: &Spent, now: u64) {
+        for (meter, taken) in self.meters.iter().zip(spent.taken) {
+            if let Some((taken, _)) = taken {
+                meter.bucket.cancel(&meter.rate, taken, now);
+            }
+        }
+    }
+
+    /// How long until `spend` fits all meters; `Err` where it never does.
+    pub(crate) fn wait_for(&self, spend: Spend, now: u64) -> Result<Duration, Refused> {
+        let amounts = spend.amounts();
+        let wait = |meter: &Meter| meter.wait_for(amounts[meter.dimension], now);
+        self.meters
+            .iter()
+            .map(wait)
+            .try_fold(Duration::ZERO, |longest, wait| Ok(longest.max(wait?)))
+    }
+
+    /// Corrects what was taken to what the outcome's row says was used. A request that was sent
+    /// counts as one whatever came of it: backends count failed and refused ones too.
+    pub(crate) fn settle(&self, spent: &Spent, charge: Charge, usage: Option<Spend>, now: u64) {
+        let Spend { input, .. } = spent.expected;
+        let used = match (charge, usage) {
+            (Charge::Refund, _) => Spend { input: 0, output: 0 },
+            (Charge::Input, _) => Spend { input, output: 0 },
+            (Charge::Actual | Charge::Streamed, Some(usage)) => usage,
+            (Charge::Actual | Charge::Streamed, None) => spent.expected,
+        };
+        let amounts = used.amounts();
+        for (meter, taken) in self.meters.iter().zip(spent.taken) {
+            if let Some((taken, _)) = taken {
+                meter.bucket.settle(&meter.rate, taken, amounts[meter.dimension], now);
+            }
+        }
+    }
+
+    /// Lowers each meter to what the headers of the response to `spent` leave room for.
+    pub(crate) fn correct(&self, spent: &Spent, limits: &RateLimits, now: u64) {
+        let RateLimits { requests, tokens, input_tokens, output_tokens } = *limits;
+        let windows = [requests, tokens, input_tokens, output_tokens];
+        for (meter, taken) in self.meters.iter().zip(spent.taken) {
+            let remaining =
+                windows[meter.dimension].and_then(|window: LimitWindow| window.remaining);
+            if let (Some(remaining), Some((_, sent_then))) = (remaining, taken) {
+                let since = meter.sent.load(Ordering::Relaxed).wrapping_sub(sent_then);
+                meter.bucket.lower_to(&meter.rate, remaining.saturating_sub(since), now);
+            }
+        }
+    }
+}
+
+impl Meter {
+    fn new(dimension: usize, limit: u64, limits: &EndpointLimits) -> Option<Self> {
+        let (bucket, sent) = (Bucket::new(), AtomicU64::new(0));
+        Some(Self { dimension, limit, rate: limits.rate(limit).ok()?, bucket, sent })
+    }
+
+    /// What was taken, and all that was ever sent, this included.
+    fn reserve(&self, amount: u64, now: u64) -> Result<(Taken, u64), Refused> {
+        self.fits_at_all(amount)?;
+        let taken = self.bucket.reserve_beyond(&self.rate, amount, now)?;
+        // Relaxed: the sum is compared with itself, and a correction is an upper bound anyhow.
+        let sent = self.sent.fetch_add(amount, Ordering::Relaxed).wrapping_add(amount);
+        Ok((taken, sent))
+    }
+
+    fn wait_for(&self, amount: u64, now: u64) -> Result<Duration, Refused> {
+        self.fits_at_all(amount)?;
+        self.bucket.wait_for(&self.rate, amount.min(self.rate.burst()), now)
+    }
+
+    const fn fits_at_all(&self, amount: u64) -> Result<(), Refused> {
+        if amount > self.limit { Err(Refused::Never { burst: self.limit }) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn mirror(limits: EndpointLimits) -> Mirror {
+        Mirror::new(&limits).unwrap()
+    }
+
+    const fn spend(input: u64, output: u64) -> Spend {
+        Spend { input, output }
+    }
+
+    fn minute() -> EndpointLimits {
+        EndpointLimits::new().burst(Duration::from_secs(60))
+    }
+
+    #[test]
+    fn a_refusal_takes_nothing_from_any_meter() {
+        let mirror = mirror(minute().requests_per_minute(60).output_tokens_per_minute(100));
+        let _all = mirror.reserve(spend(5, 100), 0).unwrap();
+        assert!(mirror.reserve(spend(5, 1), 0).is_err());
+        assert_eq!(mirror.meters[0].bucket.available(&mirror.meters[0].rate, 0), 59);
+    }
+
+    #[test]
+    fn a_call_larger_than_the_burst_waits_for_all_of_it_and_leaves_a_debt() {
+        let limits = EndpointLimits::new().tokens_per_minute(6_000).burst(Duration::from_secs(1));
+        let mirror = mirror(limits);
+        assert!(mirror.reserve(spend(300, 0), 0).is_ok());
+        let wait = mirror.wait_for(spend(1, 0), 0).unwrap();
+        assert!(wait > Duration::from_secs(2) && wait < Duration::from_millis(2_100), "{wait:?}");
+        assert!(matches!(
+            mirror.wait_for(spend(7_000, 0), 0),
+            Err(Refused::Never { burst: 6_000 })
+        ));
+    }
+
+    #[test]
+    fn headers_lower_the_count_by_what_was_not_sent_since() {
+        let mirror = mirror(minute().requests_per_minute(100));
+        let first = mirror.reserve(spend(1, 1), 0).unwrap();
+        let _second = mirror.reserve(spend(1, 1), 0).unwrap();
+        let _third = mirror.reserve(spend(1, 1), 0).unwrap();
+        let window = LimitWindow::new().with_remaining(10);
+        mirror.correct(&first, &RateLimits::new().with_requests(window), 0);
+        assert_eq!(mirror.meters[0].bucket.available(&mirror.meters[0].rate, 0), 8);
+        let generous = LimitWindow::new().with_remaining(u64::MAX);
+        mirror.correct(&first, &RateLimits::new().with_requests(generous), 0);
+        assert_eq!(mirror.meters[0].bucket.available(&mirror.meters[0].rate, 0), 8);
+    }
+
+    #[test]
+    fn what_was_not_used_is_given_back() {
+        let mirror = mirror(minute().tokens_per_minute(1_000));
+        let spent = mirror.reserve(spend(100, 900), 0).unwrap();
+        assert!(mirror.reserve(spend(1, 0), 0).is_err());
+        mirror.settle(&spent, Charge::Actual, Some(spend(100, 50)), 0);
+        assert_eq!(mirror.meters[0].bucket.available(&mirror.meters[0].rate, 0), 850);
+        let wait = mirror.wait_for(spend(900, 0), SECOND).unwrap();
+        assert!(wait > Duration::ZERO);
+    }
+}

@@ -1,0 +1,146 @@
+//! The endpoints a strategy chooses from, and what it can see of them.
+
+use std::time::Duration;
+
+use crate::balance::demand::Demand;
+use crate::balance::load::Typical;
+use crate::balance::snapshot::{Chooser, Member, Tier};
+use crate::report::EndpointId;
+use crate::rng::Rng;
+use crate::time::Instant;
+use crate::usage::Cost;
+
+/// The endpoints of one tier that are in service.
+///
+/// Some of them may not be [open](Candidate::is_open) to this call: tried already, full, or lacking
+/// what it needs.
+#[derive(Debug)]
+pub struct Candidates<'a> {
+    tier: &'a Tier,
+    demand: &'a Demand<'a>,
+    chooser: &'a Chooser,
+    now: Instant,
+}
+
+impl<'a> Candidates<'a> {
+    pub(crate) const fn new(
+        tier: &'a Tier,
+        demand: &'a Demand<'a>,
+        chooser: &'a Chooser,
+        now: Instant,
+    ) -> Self {
+        Self { tier, demand, chooser, now }
+    }
+
+    /// How many there are. Never zero.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tier.members().len()
+    }
+
+    /// Whether there are none, which never happens.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tier.members().is_empty()
+    }
+
+    /// The one at `position`.
+    #[must_use]
+    pub fn get(&self, position: usize) -> Option<Candidate<'_>> {
+        let member = self.tier.members().get(position)?;
+        Some(Candidate { member, all: self })
+    }
+
+    /// All of them, in the order of configuration.
+    pub fn iter(&self) -> impl Iterator<Item = Candidate<'_>> {
+        self.tier.members().iter().map(|member| Candidate { member, all: self })
+    }
+
+    /// What the call asks for.
+    #[must_use]
+    pub const fn demand(&self) -> &Demand<'_> {
+        self.demand
+    }
+
+    /// For choices among equals.
+    #[must_use]
+    pub const fn rng(&self) -> &Rng {
+        &self.chooser.rng
+    }
+
+    /// The present.
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The position whose turn it is by weight. Takes the turn.
+    #[must_use]
+    pub fn draw(&self) -> usize {
+        self.tier.draw()
+    }
+
+    /// What answers of this balancer are like, for endpoints that have not answered yet.
+    pub(crate) const fn typical(&self) -> &Typical {
+        &self.chooser.typical
+    }
+}
+
+/// One endpoint as a strategy sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    member: &'a Member,
+    all: &'a Candidates<'a>,
+}
+
+impl Candidate<'_> {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &EndpointId {
+        &self.member.cell.id
+    }
+
+    /// Its weight; less than configured while it returns from being unhealthy. Never zero.
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        self.member.weight as f64
+    }
+
+    /// Whether this call may go to it now: it can do what the call needs, was not tried by it, and
+    /// has room within its declared limits.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.member.is_open_to(self.all.demand, self.all.chooser, self.all.now)
+    }
+
+    /// Calls that are running on it.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.member.cell.in_flight()
+    }
+
+    /// Its expected time to the first content; `None` before its first answer.
+    #[must_use]
+    pub fn ttft(&self) -> Option<Duration> {
+        self.member.cell.load.ttft().map(|seconds| Duration::from_secs_f32(seconds.max(0.0)))
+    }
+
+    /// How long a call has been waiting for its first content, the one that waits longest.
+    #[must_use]
+    pub fn oldest_wait(&self) -> Option<Duration> {
+        self.member.cell.load.oldest_wait(self.all.now)
+    }
+
+    /// What this call is expected to cost on it; `None` where it has no price.
+    #[must_use]
+    pub fn expected_cost(&self) -> Option<Cost> {
+        let demand = self.all.demand;
+        let output =
+            demand.output_tokens.unwrap_or_else(|| self.all.chooser.typical.output_tokens());
+        self.member.price.map(|price| price.of_tokens(demand.input_tokens, output))
+    }
+
+    pub(crate) const fn member(&self) -> &Member {
+        self.member
+    }
+}
