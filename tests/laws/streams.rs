@@ -178,6 +178,7 @@ async fn a_stream_that_is_always_ready_does_not_outrun_its_deadline() {
     let call = evenkeel::Call::from("q").deadline_in(std::time::Duration::from_millis(20));
     let error = client.complete(call).await.unwrap_err();
     assert!(matches!(error, Error::Deadline { .. }), "{error}");
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_long_stream_does_not_look_like_a_call_that_waits_for_content() {
