@@ -314,7 +314,7 @@ async fn an_overloaded_endpoint_is_unhealthy_and_rests_if_it_said_for_how_long()
     aftermath.cools(ErrorKind::Overloaded, seconds(10)..=seconds(11)).went_on_elsewhere();
     aftermath.and_after(seconds(11)).await;
     assert_eq!(aftermath.table.first().condition.label(), "unhealthy", "until 30 s have passed");
-    aftermath.and_after(seconds(18)).await.is_eligible();
+    aftermath.and_after(seconds(19)).await.is_eligible();
 }
 
 #[tokio::test(start_paused = true)]
