@@ -16,7 +16,8 @@ use proptest::sample::Index;
 
 use crate::doubles::seconds;
 use crate::leases::{
-    any, break_down, count, endpoint, fail, label, numbered, on, over, picks_of, succeed, until,
+    break_down, count, endpoint, fail, label, lease_any, lease_on, numbered, over, picks_of,
+    succeed, until,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -35,14 +36,10 @@ fn any_step() -> impl Strategy<Value = Step> {
     let kind = (0..ErrorKind::ALL.len()).prop_map(|at| ErrorKind::ALL[at]);
     prop_oneof![
         3 => Just(Step::Lease),
-        2 => (any_index(), prop::option::of(kind)).prop_map(|(at, end)| Step::Settle(at, end)),
-        1 => any_index().prop_map(Step::Drop),
-        1 => any_index().prop_map(Step::Panic),
+        2 => (any::<Index>(), prop::option::of(kind)).prop_map(|(at, end)| Step::Settle(at, end)),
+        1 => any::<Index>().prop_map(Step::Drop),
+        1 => any::<Index>().prop_map(Step::Panic),
     ]
-}
-
-fn any_index() -> impl Strategy<Value = Index> {
-    prop::arbitrary::any::<Index>()
 }
 
 /// Takes one of the leases that live out of them.
@@ -86,7 +83,7 @@ proptest! {
         // Whatever was held against them is over, and no trial is lost with its lease.
         now += seconds(700);
         for id in ["0", "1", "2"] {
-            prop_assert!(on(&balancer, id, now).is_some());
+            prop_assert!(lease_on(&balancer, id, now).is_some());
         }
     }
 
@@ -109,9 +106,9 @@ proptest! {
             let error = ProviderError::new(refusal.unwrap_or(ErrorKind::Server), "")
                 .with_retry_after(Duration::ZERO);
             let outcome = Outcome::failed(&error, false);
-            any(&with, now).settle(&outcome, now);
+            lease_any(&with, now).settle(&outcome, now);
             if refusal.is_none() {
-                any(&without, now).settle(&outcome, now);
+                lease_any(&without, now).settle(&outcome, now);
             }
             // The shortest cooldown is over; the shortest opening is far longer than all steps.
             now += 60 * MILLISECOND;
@@ -156,7 +153,7 @@ proptest! {
     #[test]
     fn health_never_takes_out_more_than_its_share_nor_refuses_a_call(
         endpoints in 1usize..=9,
-        troubles in prop::collection::vec((any_index(), 0usize..8, 0u64..30), 0..16),
+        troubles in prop::collection::vec((any::<Index>(), 0usize..8, 0u64..30), 0..16),
     ) {
         let balancer = numbered(endpoints).build().unwrap();
         let most = ((endpoints as f64 * 0.66) as usize).max(1);
@@ -164,12 +161,12 @@ proptest! {
         for (at, faults, pause) in troubles {
             let id = at.index(endpoints).to_string();
             for _ in 0..faults {
-                let Some(lease) = on(&balancer, &id, now) else { break };
+                let Some(lease) = lease_on(&balancer, &id, now) else { break };
                 fail(lease, ErrorKind::Server, now);
             }
             now += seconds(pause);
             // Whoever returns gets at least a tenth of a share; a trial is one call.
-            let leases: Vec<Lease> = (0..endpoints * 25).map(|_| any(&balancer, now)).collect();
+            let leases: Vec<Lease> = (0..endpoints * 25).map(|_| lease_any(&balancer, now)).collect();
             let out = (0..endpoints).filter(|id| count(&leases, &id.to_string()) < 2);
             let out = if endpoints == 1 { 0 } else { out.count() };
             prop_assert!(out <= most, "{out} of {endpoints} are out");
@@ -196,7 +193,7 @@ fn one_attempt_at_a_time_finds_out_whoever_else_is_looking() {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..50 {
-                    let lease = any(&balancer, now);
+                    let lease = lease_any(&balancer, now);
                     leases.lock().unwrap().push(lease);
                 }
             });
@@ -206,9 +203,9 @@ fn one_attempt_at_a_time_finds_out_whoever_else_is_looking() {
     assert_eq!((count(&leases, "0"), count(&leases, "1")), (1, 399));
     assert_eq!(leases.iter().filter(|lease| lease.is_trial()).count(), 1);
     drop(leases);
-    let again = on(&balancer, "0", now).unwrap();
+    let again = lease_on(&balancer, "0", now).unwrap();
     assert!(again.is_trial(), "a trial that is dropped frees the next one");
-    assert!(on(&balancer, "0", now).is_none());
+    assert!(lease_on(&balancer, "0", now).is_none());
     fail(again, ErrorKind::RateLimited, now);
     assert_eq!(label(&balancer, "0", now), "cooling", "a trial that is refused proves nothing");
 }
@@ -216,14 +213,14 @@ fn one_attempt_at_a_time_finds_out_whoever_else_is_looking() {
 #[test]
 fn two_trials_let_it_back_in_and_a_failed_one_keeps_it_out_for_longer() {
     let (balancer, mut now) = on_trial();
-    succeed(on(&balancer, "0", now).unwrap(), now);
+    succeed(lease_on(&balancer, "0", now).unwrap(), now);
     assert_eq!(label(&balancer, "0", now), "trial");
-    fail(on(&balancer, "0", now).unwrap(), ErrorKind::Server, now);
+    fail(lease_on(&balancer, "0", now).unwrap(), ErrorKind::Server, now);
     let out = until(&balancer, "0", now) - now;
     assert!((seconds(16)..=seconds(24)).contains(&out), "twice ten seconds, more or less: {out:?}");
     now = until(&balancer, "0", now);
     for _ in 0..2 {
-        succeed(on(&balancer, "0", now).unwrap(), now);
+        succeed(lease_on(&balancer, "0", now).unwrap(), now);
     }
     assert_eq!(label(&balancer, "0", now), "eligible");
 }
@@ -232,7 +229,7 @@ fn two_trials_let_it_back_in_and_a_failed_one_keeps_it_out_for_longer() {
 fn whoever_returns_gets_a_tenth_of_its_share_and_then_more_until_it_has_all() {
     let (balancer, closed) = on_trial();
     for _ in 0..2 {
-        succeed(on(&balancer, "0", closed).unwrap(), closed);
+        succeed(lease_on(&balancer, "0", closed).unwrap(), closed);
     }
     for tenth in 1..=10 {
         let now = closed + seconds(3) * (tenth - 1);
@@ -255,7 +252,7 @@ fn a_trial_does_not_keep_others_from_being_served() {
         let mut now = start + seconds(1);
         for _ in 0..100 {
             now += seconds(1);
-            let leases: Vec<Lease> = (0..20).map(|_| any(&balancer, now)).collect();
+            let leases: Vec<Lease> = (0..20).map(|_| lease_any(&balancer, now)).collect();
             assert_eq!(leases.len(), 20);
         }
     }
@@ -272,9 +269,9 @@ fn where_all_are_unhealthy_they_serve_but_nobody_who_rests_or_refused() {
         ("2", ErrorKind::Auth),
         ("3", ErrorKind::Timeout),
     ] {
-        fail(on(&balancer, id, now).unwrap(), kind, now);
+        fail(lease_on(&balancer, id, now).unwrap(), kind, now);
     }
-    let leases: Vec<Lease> = (0..40).map(|_| any(&balancer, now)).collect();
+    let leases: Vec<Lease> = (0..40).map(|_| lease_any(&balancer, now)).collect();
     assert_eq!((count(&leases, "0"), count(&leases, "3")), (20, 20));
 }
 
@@ -286,7 +283,7 @@ fn where_nobody_is_left_the_refusal_names_the_first_return() {
         let error = ProviderError::new(ErrorKind::RateLimited, "");
         let hint = if id == "0" { seconds(40) } else { seconds(7) };
         let outcome = Outcome::failed(&error.with_retry_after(hint), false);
-        on(&balancer, id, now).unwrap().settle(&outcome, now);
+        lease_on(&balancer, id, now).unwrap().settle(&outcome, now);
     }
     let first = until(&balancer, "1", now);
     let demand = Demand::new(None);
@@ -295,7 +292,7 @@ fn where_nobody_is_left_the_refusal_names_the_first_return() {
     assert_eq!(balancer.earliest(&demand, now), Ok(first));
     let just_before = first - Duration::from_nanos(1);
     assert!(balancer.try_lease(&demand, just_before).is_err());
-    assert_eq!(any(&balancer, first).endpoint(), &"1");
+    assert_eq!(lease_any(&balancer, first).endpoint(), &"1");
 }
 
 #[test]
@@ -304,7 +301,7 @@ fn any_recent_error_takes_out_all_but_forgets_in_half_a_minute() {
     let balancer = numbered(3).health(policy).build().unwrap();
     let start = now();
     for id in ["0", "1"] {
-        fail(on(&balancer, id, start).unwrap(), ErrorKind::Server, start);
+        fail(lease_on(&balancer, id, start).unwrap(), ErrorKind::Server, start);
     }
     assert_eq!(picks_of(&balancer, "2", 30, start), 30);
     assert_eq!(picks_of(&balancer, "2", 30, start + seconds(30)), 10);
@@ -313,7 +310,7 @@ fn any_recent_error_takes_out_all_but_forgets_in_half_a_minute() {
 #[test]
 fn an_attempt_that_outlives_its_balancer_ends_in_peace() {
     let balancer = numbered(1).build().unwrap();
-    let lease = any(&balancer, now());
+    let lease = lease_any(&balancer, now());
     drop(balancer);
     fail(lease, ErrorKind::Server, now());
 }
@@ -362,11 +359,11 @@ async fn a_probe_lets_in_who_answers_and_no_other() {
     .build()
     .unwrap();
     for id in ["well", "sick", "hangs", "panics"] {
-        fail(on(&balancer, id, now()).unwrap(), ErrorKind::Server, now());
+        fail(lease_on(&balancer, id, now()).unwrap(), ErrorKind::Server, now());
     }
-    fail(on(&balancer, "revoked", now()).unwrap(), ErrorKind::Auth, now());
+    fail(lease_on(&balancer, "revoked", now()).unwrap(), ErrorKind::Auth, now());
     let outcome = Outcome::new(End::Failed(ErrorKind::RateLimited));
-    on(&balancer, "rests", now()).unwrap().settle(&outcome, now());
+    lease_on(&balancer, "rests", now()).unwrap().settle(&outcome, now());
     let start = now();
     let mut back = balancer.probe(seconds(5)).await;
     back.sort();
@@ -385,7 +382,7 @@ async fn probing_goes_on_until_it_is_dropped() {
     let sick = ScriptedProvider::new("sick");
     sick.set_probe(Err(ProviderError::new(ErrorKind::Auth, "")));
     let balancer = over([Endpoint::new(sick.clone())]).build().unwrap();
-    fail(any(&balancer, now()), ErrorKind::Auth, now());
+    fail(lease_any(&balancer, now()), ErrorKind::Auth, now());
     let probing = balancer.keep_probing(seconds(30), seconds(5));
     assert!(evenkeel::time::until(now() + seconds(100), probing).await.is_none());
     assert_eq!(sick.probes(), 3);

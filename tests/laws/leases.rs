@@ -4,7 +4,7 @@ use evenkeel::balance::{Balancer, BalancerBuilder, Demand, Lease};
 use evenkeel::outcome::{End, Outcome};
 use evenkeel::testing::ScriptedProvider;
 use evenkeel::time::Instant;
-use evenkeel::{Endpoint, EndpointId, ErrorKind};
+use evenkeel::{Endpoint, ErrorKind};
 
 pub(crate) fn endpoint(id: impl ToString) -> Endpoint {
     Endpoint::new(ScriptedProvider::new(id.to_string()))
@@ -20,12 +20,12 @@ pub(crate) fn over(endpoints: impl IntoIterator<Item = Endpoint>) -> BalancerBui
 }
 
 /// A lease on whichever endpoint it is.
-pub(crate) fn any(balancer: &Balancer, now: Instant) -> Lease {
+pub(crate) fn lease_any(balancer: &Balancer, now: Instant) -> Lease {
     balancer.try_lease(&Demand::new(None), now).unwrap()
 }
 
 /// A lease on `id`; `None` where it takes none.
-pub(crate) fn on(balancer: &Balancer, id: &str, now: Instant) -> Option<Lease> {
+pub(crate) fn lease_on(balancer: &Balancer, id: &str, now: Instant) -> Option<Lease> {
     let mut others = Vec::new();
     loop {
         let demand = Demand::new(None);
@@ -48,7 +48,7 @@ pub(crate) fn fail(lease: Lease, kind: ErrorKind, now: Instant) {
 /// Faults in a row, as many as open a breaker.
 pub(crate) fn break_down(balancer: &Balancer, id: &str, now: Instant) {
     for _ in 0..5 {
-        fail(on(balancer, id, now).unwrap(), ErrorKind::Server, now);
+        fail(lease_on(balancer, id, now).unwrap(), ErrorKind::Server, now);
     }
     assert_eq!(label(balancer, id, now), "unhealthy");
 }
@@ -72,9 +72,5 @@ pub(crate) fn count<'a>(leases: impl IntoIterator<Item = &'a Lease>, id: &str) -
 
 /// How many of the next `picks`, none of them held, go to `id`.
 pub(crate) fn picks_of(balancer: &Balancer, id: &str, picks: usize, now: Instant) -> usize {
-    (0..picks).filter(|_| any(balancer, now).endpoint() == id).count()
-}
-
-pub(crate) fn id(id: &str) -> EndpointId {
-    EndpointId::from(id)
+    (0..picks).filter(|_| lease_any(balancer, now).endpoint() == id).count()
 }
