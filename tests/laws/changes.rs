@@ -180,6 +180,17 @@ fn what_an_old_key_did_says_nothing_about_the_new_one() {
 }
 
 #[test]
+fn an_endpoint_that_is_configured_anew_is_forgiven_also_over_the_same_provider() {
+    let endpoint = endpoint("0");
+    let balancer = over([endpoint.clone()]).build().unwrap();
+    let now = time::now();
+    fail(lease_any(&balancer, now), ErrorKind::Auth, now);
+    assert_eq!(label(&balancer, "0", now), "disabled");
+    balancer.replace(endpoint).unwrap();
+    assert_eq!(lease_any(&balancer, now).endpoint(), &"0");
+}
+
+#[test]
 fn an_endpoint_that_is_configured_anew_over_the_same_provider_keeps_its_running_calls() {
     let provider: std::sync::Arc<dyn evenkeel::Provider> =
         std::sync::Arc::new(ScriptedProvider::new("p"));
