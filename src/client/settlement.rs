@@ -140,13 +140,15 @@ impl Settlement {
         self.ttft = Some(at.saturating_duration_since(self.start));
         if let Some(attempt) = &mut self.attempt {
             attempt.first_content = Some(at);
+            attempt.lease.first_content();
         }
     }
 
     /// Ends the running attempt as failed. The call goes on.
     pub(super) fn attempt_failed(&mut self, error: &ProviderError, now: Instant) {
         let Some(attempt) = &self.attempt else { return };
-        let outcome = Outcome::failed(error, attempt.first_content.is_some());
+        let outcome = Outcome::failed(error, attempt.first_content.is_some())
+            .with_timeout(self.timeouts.first_content);
         self.tried.push(attempt.lease.key());
         self.end_attempt(outcome, Some(error), now);
     }

@@ -7,6 +7,7 @@
 mod cancellation;
 mod deadlines;
 mod doubles;
+mod estimates;
 mod retries;
 mod secrets;
 mod streams;
