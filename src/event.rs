@@ -2,7 +2,8 @@
 //!
 //! The core calls one [`Observer`] with borrowed, typed [`Event`]s and nothing else: no logging
 //! facade, no metrics crate. Without an observer an event costs one branch. Events carry names the
-//! operator chose (endpoints) and static labels; never a prompt, an answer, a key or a tenant.
+//! operator chose (endpoints, models of configured chains) and static labels; never a prompt, an
+//! answer, a key or a tenant.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,10 +54,34 @@ pub enum Event<'a> {
         /// How long the call waits before it tries again.
         delay: Duration,
     },
-    /// A retry was due but the client's retry budget was empty.
+    /// A retry or a hedge was due but the client's retry budget was empty.
     RetryBudgetExhausted {
-        /// The endpoint that failed.
+        /// The endpoint that failed, or was slow.
         endpoint: &'a str,
+    },
+    /// An attempt will be started beside one that is slow to show content.
+    Hedge {
+        /// The endpoint of the attempt that will be started.
+        endpoint: &'a str,
+        /// For how long the other attempt has shown no content.
+        after: Duration,
+    },
+    /// What became of a hedge; exactly once for each.
+    HedgeEnded {
+        /// The endpoint of the attempt that was started beside the other one.
+        endpoint: &'a str,
+        /// `"won"` where the call is committed to it, `"lost"` where it is to the other attempt,
+        /// `"failed"`, or `"cancelled"` where the call ended before.
+        outcome: &'static str,
+    },
+    /// The call goes on with another model.
+    Fallback {
+        /// The model that could not serve it.
+        from: &'a str,
+        /// The model that takes over.
+        to: &'a str,
+        /// `"context_length"`, `"content_filter"` or `"unavailable"`.
+        why: &'static str,
     },
     /// An endpoint entered a state, or returned to being eligible.
     EndpointState {
@@ -111,6 +136,12 @@ impl Emitter {
         if let Some(sink) = &self.sink {
             sink.deliver(&event());
         }
+    }
+
+    /// Whether somebody listens.
+    #[must_use]
+    pub const fn is_observed(&self) -> bool {
+        self.sink.is_some()
     }
 
     /// How often the observer panicked: 0 or 1, for it is not called again.

@@ -207,8 +207,11 @@ pub struct CallOptions {
     pub session: Option<Arc<str>>,
     /// Repeated to the backend with every attempt, where its wire knows such a key.
     pub idempotency_key: Option<Arc<str>>,
-    /// The most attempts; `None` means the client's.
+    /// The most attempts with each model; `None` means the client's.
     pub max_attempts: Option<u32>,
+    /// Whether a second attempt may be started beside a slow one. `None` and `Some(true)` mean what
+    /// the client's policy says, `Some(false)` never.
+    pub hedge: Option<bool>,
     /// Whether the wire's own JSON is kept in [`ChatResponse::raw`](crate::ChatResponse::raw).
     /// The response is then fetched whole, so it has no TTFT.
     pub keep_raw: bool,
@@ -235,6 +238,7 @@ impl fmt::Debug for CallOptions {
             session,
             idempotency_key,
             max_attempts,
+            hedge,
             keep_raw,
             tags,
         } = self;
@@ -247,6 +251,7 @@ impl fmt::Debug for CallOptions {
             .field("session", &session.is_some())
             .field("idempotency_key", &idempotency_key.is_some())
             .field("max_attempts", max_attempts)
+            .field("hedge", hedge)
             .field("keep_raw", keep_raw)
             .field("tags", &tags.len())
             .finish()
@@ -347,10 +352,17 @@ impl Call {
         self
     }
 
-    /// Sets the most attempts.
+    /// Sets the most attempts with each model.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.options.max_attempts = Some(attempts);
+        self
+    }
+
+    /// Sets whether a second attempt may be started beside a slow one, where the client does that.
+    #[must_use]
+    pub fn hedge(mut self, allowed: bool) -> Self {
+        self.options.hedge = Some(allowed);
         self
     }
 

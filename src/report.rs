@@ -135,17 +135,33 @@ pub struct AttemptReport {
     pub error: Option<crate::error::ErrorKind>,
     /// The HTTP status of a failure.
     pub status: Option<u16>,
+    /// Whether it was started beside an attempt that was slow to show content.
+    #[serde(default)]
+    pub hedge: bool,
+    /// The fallback model it was made for; `None` for the model the call asked for.
+    #[serde(default)]
+    pub fallback: Option<String>,
 }
 
 impl AttemptReport {
     /// An attempt on `endpoint` that ran from `started` for `elapsed`.
     #[must_use]
     pub const fn new(endpoint: EndpointId, started: Duration, elapsed: Duration) -> Self {
-        Self { endpoint, started, elapsed, ttft: None, error: None, status: None }
+        Self {
+            endpoint,
+            started,
+            elapsed,
+            ttft: None,
+            error: None,
+            status: None,
+            hedge: false,
+            fallback: None,
+        }
     }
 }
 
-/// The attempts of a call, in order. The first one is held inline: most calls need no second.
+/// The attempts of a call, in the order in which they ended. The first one is held inline: most
+/// calls need no second.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trail {
     first: Option<AttemptReport>,
@@ -194,6 +210,8 @@ impl Trail {
 pub struct CallReport {
     /// Where the answer came from.
     pub served_by: ServedBy,
+    /// The fallback model that answered; `None` where the model that was asked for did.
+    pub fell_back_to: Option<String>,
     /// What was tried, the attempt that succeeded last.
     pub attempts: Trail,
     /// How long the call waited for an endpoint, pauses between attempts included.
@@ -213,6 +231,7 @@ impl CallReport {
     pub fn new(served_by: ServedBy, total: Duration) -> Self {
         Self {
             served_by,
+            fell_back_to: None,
             attempts: Trail::default(),
             queued: Duration::ZERO,
             ttft: None,

@@ -1,143 +1,181 @@
-//! One attempt, up to the point where the call is committed to it.
+//! One try of a call on one endpoint, as a guard.
 
-use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
 
-use futures::FutureExt as _;
+use crate::balance::{EndpointKey, Lease};
+use crate::client::terms::Terms;
+use crate::error::ProviderError;
+use crate::event::{Emitter, Event};
+use crate::outcome::{End, Outcome};
+use crate::report::{AttemptReport, EndpointId};
+use crate::time::{Instant, now};
 
-use crate::balance::Lease;
-use crate::chunk::{Chunk, ChunkStream};
-use crate::client::settlement::Settlement;
-use crate::client::upstream::{Failure, Limits, Upstream};
-use crate::client::watchdog::{Alarm, Watchdog, guarded};
-use crate::error::{ErrorKind, ProviderError};
-use crate::options::Call;
-use crate::provider::{CallContext, panicked};
-use crate::response::ChatResponse;
-
-/// The most chunks without content a provider may send before its first content.
-const MAX_PREAMBLE: usize = 1024;
-
-/// Whether the application wants the answer whole or in pieces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    Whole,
-    Stream,
-}
-
-/// An attempt the call is committed to.
+/// A running attempt, to be settled with how it ended. One that is dropped counts as abandoned.
+///
+/// It owns all it needs to end by itself, so that a call may have two of them.
 #[derive(Debug)]
-pub(super) enum Opened {
-    /// The provider answered whole.
-    Whole(ChatResponse),
-    /// Content is arriving.
-    Stream(OpenedStream),
+#[must_use = "an attempt that is dropped counts as abandoned"]
+pub(super) struct Attempt {
+    /// `None` once settled.
+    lease: Option<Lease>,
+    number: u32,
+    /// Whether it was started beside another one.
+    hedge: bool,
+    /// Whether it is a hedge of which nobody knows yet whether it wins.
+    undecided: bool,
+    /// The fallback model it is made for.
+    fallback: Option<Arc<str>>,
+    first_content: Option<Instant>,
+    /// How long it has to its first content.
+    timeout: Duration,
+    call_start: Instant,
+    emitter: Emitter,
 }
 
-/// A stream whose first content has arrived.
-#[derive(Debug)]
-pub(super) struct OpenedStream {
-    /// Chunks that arrived and were not handed out yet.
-    pub(super) primed: VecDeque<Chunk>,
-    pub(super) upstream: Upstream,
-    pub(super) watchdog: Watchdog,
-}
-
-/// Runs the attempt for which `settlement` holds a lease until its first content.
-pub(super) async fn open(
-    settlement: &Settlement,
-    call: &Call,
-    mode: Mode,
-) -> Result<Opened, Failure> {
-    let Some(lease) = settlement.lease() else { return Err(Failure::Deadline) };
-    let cx = context(settlement, lease, call);
-    let streams = lease.capabilities().streaming && !call.options.keep_raw;
-    if mode == Mode::Stream || streams {
-        open_stream(settlement, lease, call, &cx).await.map(Opened::Stream)
-    } else {
-        open_whole(settlement, lease, call, &cx).await.map(Opened::Whole)
-    }
-}
-
-fn context(settlement: &Settlement, lease: &Lease, call: &Call) -> CallContext {
-    let mut cx = CallContext::new(settlement.deadline());
-    cx.model = lease.upstream_model().cloned();
-    cx.attempt = settlement.attempts();
-    cx.connect_timeout = settlement.timeouts().connect;
-    cx.idempotency_key = call.options.idempotency_key.clone();
-    cx.keep_raw = call.options.keep_raw;
-    cx
-}
-
-/// A whole answer has no first content to wait for, so only the call's deadline bounds it.
-async fn open_whole(
-    settlement: &Settlement,
-    lease: &Lease,
-    call: &Call,
-    cx: &CallContext,
-) -> Result<ChatResponse, Failure> {
-    let work = AssertUnwindSafe(lease.provider().complete(&call.request, cx)).catch_unwind();
-    let deadline = settlement.deadline();
-    match guarded(&mut Watchdog::default(), settlement.place(), deadline, work).await {
-        Ok(answer) => flatten(answer),
-        Err(Alarm::CutOff) => Err(Failure::CutOff),
-        Err(Alarm::Limit) => Err(Failure::Deadline),
-    }
-}
-
-async fn open_stream(
-    settlement: &Settlement,
-    lease: &Lease,
-    call: &Call,
-    cx: &CallContext,
-) -> Result<OpenedStream, Failure> {
-    let mut limits = Limits::new(lease.started(), settlement.timeouts(), settlement.deadline());
-    if !lease.capabilities().streaming {
-        limits = limits.whole();
-    }
-    let mut watchdog = Watchdog::default();
-    let work = AssertUnwindSafe(lease.provider().stream(&call.request, cx)).catch_unwind();
-    let limit = limits.first_content();
-    let stream = match guarded(&mut watchdog, settlement.place(), limit, work).await {
-        Ok(stream) => flatten(stream)?,
-        Err(Alarm::CutOff) => return Err(Failure::CutOff),
-        Err(Alarm::Limit) => return Err(limits.expired(limit, false)),
-    };
-    prime(settlement, stream, limits, watchdog).await
-}
-
-/// Receives up to the first content: the call may not be committed to a backend that has only
-/// promised some.
-async fn prime(
-    settlement: &Settlement,
-    stream: ChunkStream,
-    limits: Limits,
-    mut watchdog: Watchdog,
-) -> Result<OpenedStream, Failure> {
-    let mut upstream = Upstream::new(stream, limits, settlement.client().bounds);
-    let mut primed = VecDeque::new();
-    loop {
-        let place = settlement.place();
-        let chunk = poll_fn(|cx| upstream.poll_chunk(cx, &mut watchdog, place)).await?;
-        let complete = chunk.is_done();
-        primed.push_back(chunk);
-        if complete || upstream.is_committed() {
-            return Ok(OpenedStream { primed, upstream, watchdog });
-        }
-        if primed.len() > MAX_PREAMBLE {
-            return Err(Failure::Provider(endless_preamble()));
+impl Attempt {
+    /// Starts attempt `number` of a call.
+    pub(super) fn start(
+        terms: &Terms,
+        lease: Lease,
+        number: u32,
+        fallback: Option<Arc<str>>,
+    ) -> Self {
+        let emitter = terms.client.emitter.clone();
+        emitter.emit(|| Event::AttemptStarted { endpoint: lease.endpoint().as_str(), number });
+        Self {
+            lease: Some(lease),
+            number,
+            hedge: false,
+            undecided: false,
+            fallback,
+            first_content: None,
+            timeout: terms.timeouts.first_content,
+            call_start: terms.start,
+            emitter,
         }
     }
+
+    /// As [`start`](Self::start), beside an attempt that has shown no content for `after`.
+    pub(super) fn start_hedge(
+        terms: &Terms,
+        lease: Lease,
+        number: u32,
+        fallback: Option<Arc<str>>,
+        after: Duration,
+    ) -> Self {
+        let endpoint = lease.endpoint().as_str();
+        terms.client.emitter.emit(|| Event::Hedge { endpoint, after });
+        let mut attempt = Self::start(terms, lease, number, fallback);
+        (attempt.hedge, attempt.undecided) = (true, true);
+        attempt
+    }
+
+    /// The lease the attempt is made with.
+    pub(super) fn lease(&self) -> &Lease {
+        self.lease.as_ref().expect("an attempt holds its lease until it is settled")
+    }
+
+    pub(super) fn endpoint(&self) -> &EndpointId {
+        self.lease().endpoint()
+    }
+
+    pub(super) fn key(&self) -> EndpointKey {
+        self.lease().key()
+    }
+
+    pub(super) fn started(&self) -> Instant {
+        self.lease().started()
+    }
+
+    /// 1 for the first attempt of a call.
+    pub(super) const fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) const fn is_hedge(&self) -> bool {
+        self.hedge
+    }
+
+    /// The call is committed to this attempt, whose content began to arrive at `first_content`.
+    pub(super) fn commit(&mut self, first_content: Option<Instant>) {
+        self.first_content = first_content;
+        if let Some(lease) = &mut self.lease {
+            lease.first_content();
+        }
+        self.decide("won");
+    }
+
+    /// Ends it as successful.
+    pub(super) fn succeed(mut self, outcome: Outcome, now: Instant) -> AttemptReport {
+        self.end(outcome, None, now)
+    }
+
+    /// Ends it as failed.
+    pub(super) fn fail(mut self, error: &ProviderError, now: Instant) -> AttemptReport {
+        let committed = self.first_content.is_some();
+        let outcome = Outcome::failed(error, committed).with_timeout(self.timeout);
+        self.end(outcome, Some(error), now)
+    }
+
+    /// Ends it because the call is committed to another one.
+    pub(super) fn lose(mut self, now: Instant) -> AttemptReport {
+        self.decide("lost");
+        self.end(Outcome::new(End::Abandoned), None, now)
+    }
+
+    /// Ends it because the call ends.
+    pub(super) fn abandon(mut self, now: Instant) -> AttemptReport {
+        self.end(Outcome::new(End::Abandoned), None, now)
+    }
+
+    fn end(
+        &mut self,
+        outcome: Outcome,
+        error: Option<&ProviderError>,
+        now: Instant,
+    ) -> AttemptReport {
+        self.decide(if error.is_some() { "failed" } else { "cancelled" });
+        let report = self.report(error, now);
+        self.emitter.emit(|| Event::AttemptEnded {
+            endpoint: report.endpoint.as_str(),
+            number: self.number,
+            outcome: outcome.label(),
+            elapsed: report.elapsed,
+            ttft: report.ttft,
+        });
+        if let Some(lease) = self.lease.take() {
+            lease.settle(&outcome.with_ttft(report.ttft), now);
+        }
+        report
+    }
+
+    fn report(&self, error: Option<&ProviderError>, now: Instant) -> AttemptReport {
+        let began = self.started();
+        let started = began.saturating_duration_since(self.call_start);
+        let elapsed = now.saturating_duration_since(began);
+        let mut report = AttemptReport::new(self.endpoint().clone(), started, elapsed);
+        report.ttft = self.first_content.map(|at| at.saturating_duration_since(began));
+        report.error = error.map(ProviderError::kind);
+        report.status = error.and_then(ProviderError::status);
+        report.hedge = self.hedge;
+        report.fallback = self.fallback.as_deref().map(str::to_owned);
+        report
+    }
+
+    /// Says what became of a hedge, once.
+    fn decide(&mut self, outcome: &'static str) {
+        if std::mem::take(&mut self.undecided) {
+            let endpoint = self.endpoint().as_str();
+            self.emitter.emit(|| Event::HedgeEnded { endpoint, outcome });
+        }
+    }
 }
 
-fn flatten<T>(
-    caught: Result<Result<T, ProviderError>, Box<dyn std::any::Any + Send>>,
-) -> Result<T, Failure> {
-    caught.unwrap_or_else(|payload| Err(panicked(&*payload))).map_err(Failure::Provider)
-}
-
-fn endless_preamble() -> ProviderError {
-    let message = format!("more than {MAX_PREAMBLE} chunks before any content");
-    ProviderError::new(ErrorKind::Malformed, message)
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if self.lease.is_some() {
+            self.end(Outcome::new(End::Abandoned), None, now());
+        }
+    }
 }

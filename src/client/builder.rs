@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::balance::{Balancer, Endpoint};
 use crate::chunk::ResponseBounds;
 use crate::client::active::ActiveCalls;
+use crate::client::fallback::{Fallback, Fallbacks};
+use crate::client::hedge::{HedgePolicy, Hedging};
 use crate::client::llm_client::{Inner, LlmClient};
 use crate::client::retry::{RetryBudget, RetryPolicy};
 use crate::error::BuildError;
@@ -21,6 +23,8 @@ pub struct LlmClientBuilder {
     balancer: Option<Balancer>,
     timeouts: Timeouts,
     retry: RetryPolicy,
+    hedge: Option<HedgePolicy>,
+    fallbacks: Vec<Fallback>,
     bounds: ResponseBounds,
     emitter: Emitter,
     seed: Option<u64>,
@@ -51,6 +55,19 @@ impl LlmClientBuilder {
         self
     }
 
+    /// Starts a second attempt beside one that is slow to show content. Off unless set here; a
+    /// call can [decline](crate::Call::hedge).
+    pub fn hedge(mut self, policy: HedgePolicy) -> Self {
+        self.hedge = Some(policy);
+        self
+    }
+
+    /// Adds a chain of models for calls that one model cannot serve.
+    pub fn fallback(mut self, chain: Fallback) -> Self {
+        self.fallbacks.push(chain);
+        self
+    }
+
     /// Sets how large an answer may grow.
     pub fn response_bounds(mut self, bounds: ResponseBounds) -> Self {
         self.bounds = bounds;
@@ -74,15 +91,19 @@ impl LlmClientBuilder {
     /// # Errors
     /// Names the field at fault: see [`BalancerBuilder::build`](crate::balance::BalancerBuilder),
     /// and both endpoints and a balancer, a timeout of zero, a retry policy without attempts or
-    /// with shares that are none.
+    /// with shares that are none, a hedge without a delay, a chain of models that is empty, names a
+    /// model twice or one that no endpoint serves.
     pub fn build(self) -> Result<LlmClient, BuildError> {
         validate_timeouts(&self.timeouts)?;
         self.retry.validate()?;
+        self.hedge.as_ref().map_or(Ok(()), HedgePolicy::validate)?;
         if self.bounds.bytes == 0 || self.bounds.parts == 0 {
             return Err(BuildError::new("response_bounds", "must be above zero"));
         }
-        let Self { endpoints, balancer, timeouts, retry, bounds, emitter, seed } = self;
+        let Self { endpoints, balancer, timeouts, retry, hedge, fallbacks, bounds, emitter, seed } =
+            self;
         let balancer = balancer_of(endpoints, balancer, seed)?;
+        let fallbacks = Fallbacks::new(fallbacks, &balancer)?;
         balancer.observe(emitter.clone());
         Ok(LlmClient::from_inner(Inner {
             balancer,
@@ -90,6 +111,8 @@ impl LlmClientBuilder {
             timeouts,
             retry,
             budget: RetryBudget::new(&retry, now()),
+            hedging: Hedging::new(hedge),
+            fallbacks,
             bounds,
             rng: seed.map_or_else(Rng::from_entropy, Rng::from_seed),
             emitter,

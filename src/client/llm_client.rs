@@ -7,6 +7,8 @@ use crate::balance::Balancer;
 use crate::chunk::ResponseBounds;
 use crate::client::active::{ActiveCalls, Drained};
 use crate::client::builder::LlmClientBuilder;
+use crate::client::fallback::Fallbacks;
+use crate::client::hedge::Hedging;
 use crate::client::pipeline;
 use crate::client::retry::{RetryBudget, RetryPolicy};
 use crate::client::stream::CompletionStream;
@@ -49,6 +51,8 @@ pub(super) struct Inner {
     pub(super) timeouts: Timeouts,
     pub(super) retry: RetryPolicy,
     pub(super) budget: RetryBudget,
+    pub(super) hedging: Hedging,
+    pub(super) fallbacks: Fallbacks,
     pub(super) bounds: ResponseBounds,
     pub(super) rng: Rng,
     pub(super) emitter: Emitter,

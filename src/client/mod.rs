@@ -2,28 +2,45 @@
 //!
 //! [`LlmClient`] is the only place that knows more than one mechanism. A call is a straight line:
 //! take a place, lease an endpoint, attempt, retry where the outcome table allows it, settle. What
-//! is acquired on the way is owned by one settlement, which moves into the returned stream, so that
-//! dropping the future or the stream at any point is a complete cancellation.
+//! is acquired on the way is owned by guards: each attempt by one of its own, the call by one that
+//! outlives them. They move into the returned stream, so that dropping the future or the stream at
+//! any point is a complete cancellation.
 //!
-//! **Guarantees.** A call ends exactly once and by its deadline. It is committed to an endpoint at
-//! the first content, not before: until then a failure may be retried elsewhere, from then on it may
-//! not. A response without its terminal event is an error, never a success.
+//! Two things lead off the line, both only where they are configured. A [`HedgePolicy`] starts a
+//! second attempt beside one that is slow to show content; a [`Fallback`] goes on with another model
+//! where a call cannot be served with its own.
+//!
+//! **Guarantees.** A call ends exactly once and by its deadline, which bounds retries, hedges and
+//! fallbacks together. It is committed to an endpoint and a model at the first content, not before:
+//! until then a failure may be retried elsewhere, from then on it may not. A response without its
+//! terminal event is an error, never a success. Retries and hedges draw on one budget; falling back
+//! does not, but every retry with the fallback model does.
 //!
 //! **Cancellation.** Every future and stream of this module may be dropped at any time.
 
 mod active;
 mod attempt;
+mod books;
 mod builder;
+mod fallback;
+mod hedge;
 mod llm_client;
+mod opening;
 mod pipeline;
+mod race;
+mod recent_ttfts;
 mod retry;
 mod settlement;
+mod stop;
 mod stream;
+mod terms;
 mod upstream;
 mod watchdog;
 
 pub use active::Drained;
 pub use builder::LlmClientBuilder;
+pub use fallback::{Fallback, FallbackOn};
+pub use hedge::{HedgeDelay, HedgePolicy};
 pub use llm_client::LlmClient;
 pub use retry::RetryPolicy;
 pub use stream::CompletionStream;

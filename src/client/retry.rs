@@ -19,7 +19,8 @@ use crate::time::Instant;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RetryPolicy {
-    /// The most attempts of one call, the first included. Default 3.
+    /// The most attempts of one call, the first and a hedge included. A call that falls back to
+    /// another model may make as many with that one. Default 3.
     pub max_attempts: u32,
     /// The longest pause before the first retry on an endpoint that was tried before; it doubles
     /// with every further one, and the actual pause is a random part of it. Default 250 ms.
@@ -91,10 +92,10 @@ impl RetryPolicy {
         if !(0.0..=1.0).contains(&budget_ratio) {
             return Err(BuildError::new("retry.budget_ratio", "must be between 0 and 1"));
         }
-        if !(0.0..=1e6).contains(&budget_per_second) {
+        if budget_per_second != 0.0 && !(1e-6..=1e6).contains(&budget_per_second) {
             return Err(BuildError::new(
                 "retry.budget_per_second",
-                "must be between 0 and 1,000,000",
+                "must be 0, or between 0.000001 and 1,000,000",
             ));
         }
         Ok(())

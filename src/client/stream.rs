@@ -9,7 +9,8 @@ use std::time::Duration;
 use futures::stream::{FusedStream, Stream};
 
 use crate::chunk::Chunk;
-use crate::client::attempt::OpenedStream;
+use crate::client::attempt::Attempt;
+use crate::client::opening::OpenedStream;
 use crate::client::settlement::Settlement;
 use crate::client::upstream::{Failure, Upstream};
 use crate::client::watchdog::Watchdog;
@@ -27,32 +28,40 @@ use crate::response::Completion;
 #[must_use = "a stream that is dropped cancels its call"]
 pub struct CompletionStream {
     primed: VecDeque<Chunk>,
+    /// `None` once the call has ended, though the stream may live on.
+    running: Option<Running>,
+    ttft: Option<Duration>,
+    outcome: Option<Box<Completion>>,
+}
+
+/// All that a streaming call holds. The order is that of dropping: the connection ends before the
+/// attempt, and the attempt before its call.
+struct Running {
     upstream: Upstream,
     watchdog: Watchdog,
+    attempt: Attempt,
     settlement: Settlement,
-    outcome: Option<Box<Completion>>,
-    ended: bool,
 }
 
 impl CompletionStream {
-    pub(super) fn new(opened: OpenedStream, settlement: Settlement) -> Self {
+    pub(super) fn new(opened: OpenedStream, attempt: Attempt, settlement: Settlement) -> Self {
         let OpenedStream { primed, upstream, watchdog } = opened;
-        Self { primed, upstream, watchdog, settlement, outcome: None, ended: false }
+        let ttft = settlement.books().ttft();
+        let running = Some(Running { upstream, watchdog, attempt, settlement });
+        Self { primed, running, ttft, outcome: None }
     }
 
-    /// The endpoint the call is committed to.
+    /// The endpoint the call is committed to; `None` once the stream has failed.
     #[must_use]
     pub fn endpoint(&self) -> Option<&EndpointId> {
-        match &self.outcome {
-            Some(completion) => completion.report.served_by.endpoint(),
-            None => self.settlement.endpoint(),
-        }
+        let report = || self.report().and_then(|report| report.served_by.endpoint());
+        self.running.as_ref().map(|running| running.attempt.endpoint()).or_else(report)
     }
 
     /// From the application's call to the first content.
     #[must_use]
     pub const fn ttft(&self) -> Option<Duration> {
-        self.settlement.ttft()
+        self.ttft
     }
 
     /// The account of the call, once [`Chunk::Done`] was handed out.
@@ -80,39 +89,53 @@ impl CompletionStream {
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        if let Some(chunk) = self.primed.pop_front() {
-            return Poll::Ready(Some(Ok(self.handed_out(chunk))));
-        }
-        let place = self.settlement.place();
-        let item = match ready!(self.upstream.poll_chunk(cx, &mut self.watchdog, place)) {
-            Ok(chunk) => Ok(self.handed_out(chunk)),
-            Err(failure) => Err(self.failed(failure)),
+        let Some(running) = &mut self.running else { return Poll::Ready(None) };
+        let received = match self.primed.pop_front() {
+            Some(chunk) => Ok(chunk),
+            None => ready!(running.poll_chunk(cx)),
+        };
+        let item = match received {
+            Ok(chunk) => {
+                if chunk.is_done() {
+                    self.outcome = self.running.take().map(Running::complete);
+                }
+                Ok(chunk)
+            }
+            Err(failure) => match self.running.take() {
+                Some(running) => Err(running.fail(failure)),
+                None => return Poll::Ready(None),
+            },
         };
         Poll::Ready(Some(item))
     }
+}
 
-    fn handed_out(&mut self, chunk: Chunk) -> Chunk {
-        if chunk.is_done() {
-            self.ended = true;
-            let response = self.upstream.take_response();
-            let report = self.settlement.succeed(&response);
-            self.outcome = Some(Box::new(Completion::new(response, report)));
-        }
-        chunk
+impl Running {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Chunk, Failure>> {
+        let Self { upstream, watchdog, settlement, .. } = self;
+        upstream.poll_chunk(cx, watchdog, &settlement.terms().place)
+    }
+
+    fn complete(self) -> Box<Completion> {
+        let Self { mut upstream, attempt, settlement, .. } = self;
+        let response = upstream.take_response();
+        let report = settlement.succeed(attempt, &response);
+        Box::new(Completion::new(response, report))
     }
 
     #[cold]
-    fn failed(&mut self, failure: Failure) -> Error {
-        self.ended = true;
+    fn fail(self, failure: Failure) -> Error {
+        let Self { mut upstream, attempt, mut settlement, .. } = self;
+        let partial = upstream.take_response();
         match failure {
-            Failure::Provider(error) => self.settlement.interrupted(error, &mut self.upstream),
-            Failure::CutOff => self.settlement.cut_off(),
+            Failure::Provider(error) => settlement.interrupted(attempt, error, partial),
             Failure::Deadline => {
-                let partial = self.upstream.take_response();
-                self.settlement.deadline_passed(Phase::Streaming, Some(partial))
+                settlement.parts().1.abandon(attempt);
+                settlement.deadline_passed(Phase::Streaming, Some(partial))
+            }
+            Failure::CutOff => {
+                settlement.parts().1.abandon(attempt);
+                settlement.fail(|trail| Error::Closed { trail })
             }
         }
     }
@@ -128,7 +151,7 @@ impl Stream for CompletionStream {
 
 impl FusedStream for CompletionStream {
     fn is_terminated(&self) -> bool {
-        self.ended
+        self.running.is_none()
     }
 }
 
@@ -137,7 +160,7 @@ impl fmt::Debug for CompletionStream {
         f.debug_struct("CompletionStream")
             .field("endpoint", &self.endpoint())
             .field("ttft", &self.ttft())
-            .field("ended", &self.ended)
+            .field("ended", &self.running.is_none())
             .finish_non_exhaustive()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use evenkeel::client::HedgePolicy;
 use evenkeel::report::Phase;
 use evenkeel::testing::{Answer, ScriptedProvider};
 use evenkeel::{Call, Chunk, Error, ErrorKind, FinishReason, Timeouts, time};
@@ -48,6 +49,7 @@ proptest! {
     fn a_deadline_bounds_the_whole_call_whatever_the_script_does(
         scripts in prop::collection::vec(prop::collection::vec(any_answer(), 0..4), 2..=2),
         deadline in 0u64..20,
+        hedged_after in 1u64..9,
         streaming: bool,
     ) {
         let providers: Vec<ScriptedProvider> = (0..).zip(scripts)
@@ -58,7 +60,8 @@ proptest! {
             .collect();
         run(async {
             let providers = [&providers[0], &providers[1]];
-            let client = client_over(providers);
+            let policy = HedgePolicy::after(seconds(hedged_after));
+            let client = builder_over(providers).hedge(policy).build().unwrap();
             let start = time::now();
             let call = Call::from("q").deadline_in(seconds(deadline)).max_attempts(6);
             if streaming {

@@ -8,6 +8,8 @@ mod cancellation;
 mod deadlines;
 mod doubles;
 mod estimates;
+mod fallbacks;
+mod hedging;
 mod retries;
 mod secrets;
 mod streams;

@@ -1,0 +1,171 @@
+//! What a call remembers of its attempts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::balance::{EndpointKey, Lease};
+use crate::client::attempt::Attempt;
+use crate::client::opening::{Committed, Opened};
+use crate::client::stop::{Failed, Stop};
+use crate::client::terms::Terms;
+use crate::client::upstream::Failure;
+use crate::error::ProviderError;
+use crate::outcome::Outcome;
+use crate::report::{Phase, Trail};
+use crate::time::{Instant, now};
+
+/// The books of a call: every attempt goes through them when it starts and when it ends.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    /// How many attempts were started.
+    started: u32,
+    /// How many of them were started with models the call has left.
+    with_earlier_models: u32,
+    hedged: bool,
+    /// Endpoints that were tried with this model, each once, the one tried last at the end.
+    tried: Vec<EndpointKey>,
+    trail: Trail,
+    queued: Duration,
+    ttft: Option<Duration>,
+    /// The failure of the attempt that failed last.
+    last_error: Option<ProviderError>,
+    /// The fallback model the call has come to.
+    fallback: Option<Arc<str>>,
+}
+
+impl Books {
+    /// How many attempts were started.
+    pub(super) const fn attempts(&self) -> u32 {
+        self.started
+    }
+
+    /// How many of them were started with the model the call has come to.
+    pub(super) const fn attempts_with_this_model(&self) -> u32 {
+        self.started - self.with_earlier_models
+    }
+
+    pub(super) const fn may_try_again(&self, terms: &Terms) -> bool {
+        self.attempts_with_this_model() < terms.max_attempts
+    }
+
+    /// Whether an attempt was started beside another one.
+    pub(super) const fn has_hedged(&self) -> bool {
+        self.hedged
+    }
+
+    /// Endpoints that were tried with this model, the one tried last at the end.
+    pub(super) fn tried(&self) -> &[EndpointKey] {
+        &self.tried
+    }
+
+    /// From the application's call to the first content it received.
+    pub(super) const fn ttft(&self) -> Option<Duration> {
+        self.ttft
+    }
+
+    pub(super) const fn queued(&self) -> Duration {
+        self.queued
+    }
+
+    /// The fallback model the call has come to.
+    pub(super) const fn fallback(&self) -> Option<&Arc<str>> {
+        self.fallback.as_ref()
+    }
+
+    pub(super) fn take_trail(&mut self) -> Trail {
+        std::mem::take(&mut self.trail)
+    }
+
+    pub(super) fn take_last_error(&mut self) -> Option<ProviderError> {
+        self.last_error.take()
+    }
+
+    /// Starts an attempt with a lease for which the call has waited since `since`.
+    pub(super) fn start(&mut self, terms: &Terms, lease: Lease, since: Instant) -> Attempt {
+        self.started += 1;
+        self.queued += lease.started().saturating_duration_since(since);
+        Attempt::start(terms, lease, self.started, self.fallback.clone())
+    }
+
+    /// Starts an attempt beside `first`, which has shown no content yet.
+    pub(super) fn start_hedge(&mut self, terms: &Terms, lease: Lease, first: &Attempt) -> Attempt {
+        self.started += 1;
+        self.hedged = true;
+        let after = lease.started().saturating_duration_since(first.started());
+        Attempt::start_hedge(terms, lease, self.started, self.fallback.clone(), after)
+    }
+
+    /// Goes on with `model`, for which every endpoint is new.
+    pub(super) fn fall_back(&mut self, model: Arc<str>) {
+        self.with_earlier_models = self.started;
+        self.tried.clear();
+        self.fallback = Some(model);
+    }
+
+    /// Takes note of how far a lone attempt came: the call is committed to it, it failed, or the
+    /// call must stop.
+    pub(super) fn conclude(
+        &mut self,
+        terms: &Terms,
+        attempt: Attempt,
+        opened: Result<Opened, Failure>,
+    ) -> Result<Result<Committed, Failed>, Stop> {
+        match opened {
+            Ok(opened) => Ok(Ok(self.commit(terms, attempt, opened))),
+            Err(Failure::Provider(error)) => Ok(Err(self.fail(attempt, error))),
+            Err(Failure::Deadline) => {
+                self.abandon(attempt);
+                Err(Stop::Deadline(Phase::FirstContent))
+            }
+            Err(Failure::CutOff) => {
+                self.abandon(attempt);
+                Err(Stop::CutOff)
+            }
+        }
+    }
+
+    fn commit(&mut self, terms: &Terms, mut attempt: Attempt, opened: Opened) -> Committed {
+        let first_content = opened.first_content();
+        attempt.commit(first_content);
+        self.ttft = first_content.map(|at| at.saturating_duration_since(terms.start));
+        if let Some(at) = first_content {
+            terms.client.hedging.learn(&attempt, at);
+        }
+        Committed { opened, attempt }
+    }
+
+    /// Ends an attempt as failed. The call goes on.
+    pub(super) fn fail(&mut self, attempt: Attempt, error: ProviderError) -> Failed {
+        let at = now();
+        let endpoint = attempt.endpoint().clone();
+        self.note_tried(attempt.key());
+        self.trail.push(attempt.fail(&error, at));
+        self.last_error = Some(error.clone());
+        Failed { endpoint, error, at }
+    }
+
+    /// Ends an attempt because the call is committed to another one.
+    pub(super) fn lose(&mut self, terms: &Terms, attempt: Attempt) {
+        let now = now();
+        // It is the slow attempts that lose. If they were left out, the rest would look faster and
+        // faster, and the client would hedge sooner and sooner.
+        terms.client.hedging.learn(&attempt, now);
+        self.trail.push(attempt.lose(now));
+    }
+
+    /// Ends an attempt because the call ends.
+    pub(super) fn abandon(&mut self, attempt: Attempt) {
+        self.trail.push(attempt.abandon(now()));
+    }
+
+    /// Ends the attempt that served the call.
+    pub(super) fn succeed(&mut self, attempt: Attempt, outcome: Outcome, now: Instant) {
+        self.trail.push(attempt.succeed(outcome, now));
+    }
+
+    /// Remembers that an endpoint was tried last.
+    pub(super) fn note_tried(&mut self, key: EndpointKey) {
+        self.tried.retain(|tried| *tried != key);
+        self.tried.push(key);
+    }
+}

@@ -1,0 +1,207 @@
+//! The work of an attempt, up to the point where the call is committed to it.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+
+use crate::balance::Demand;
+use crate::chunk::{Chunk, ChunkStream};
+use crate::client::attempt::Attempt;
+use crate::client::terms::Terms;
+use crate::client::upstream::{Failure, Limits, Upstream};
+use crate::client::watchdog::{Alarm, Watchdog, guarded};
+use crate::error::{ErrorKind, ProviderError};
+use crate::options::Call;
+use crate::provider::{CallContext, Capabilities, Provider, panicked};
+use crate::response::ChatResponse;
+use crate::time::Instant;
+
+/// The most chunks without content a provider may send before its first content.
+const MAX_PREAMBLE: usize = 1024;
+
+/// Whether the application wants the answer whole or in pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Whole,
+    Stream,
+}
+
+/// What is asked of an endpoint: a call, by now perhaps of another model.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask<'a> {
+    pub(super) call: &'a Call,
+    pub(super) mode: Mode,
+    /// The model that took the place of the one the call names.
+    pub(super) fallback: Option<&'a Arc<str>>,
+}
+
+impl<'a> Ask<'a> {
+    pub(super) fn model(&self) -> Option<&'a str> {
+        self.fallback.map(|model| &**model).or(self.call.request.model.as_deref())
+    }
+
+    pub(super) fn demand(&self) -> Demand<'a> {
+        Demand::of(&self.call.request).model(self.model())
+    }
+
+    /// Whether a provider with these capabilities is asked for a stream.
+    fn streams(&self, capabilities: Capabilities) -> bool {
+        self.mode == Mode::Stream || self.shows_first_content(capabilities)
+    }
+
+    /// Whether content can be seen before the answer is whole.
+    pub(super) fn shows_first_content(&self, capabilities: Capabilities) -> bool {
+        let raw = self.call.options.keep_raw && self.mode == Mode::Whole;
+        capabilities.streaming && !raw
+    }
+}
+
+/// An attempt the call is committed to.
+#[derive(Debug)]
+pub(super) struct Committed {
+    // The order is that of dropping: the connection ends before the attempt does.
+    pub(super) opened: Opened,
+    pub(super) attempt: Attempt,
+}
+
+/// What an attempt opened.
+#[derive(Debug)]
+pub(super) enum Opened {
+    /// The provider answered whole.
+    Whole(ChatResponse),
+    /// Content is arriving.
+    Stream(OpenedStream),
+}
+
+/// A stream whose first content has arrived.
+#[derive(Debug)]
+pub(super) struct OpenedStream {
+    /// Chunks that arrived and were not handed out yet.
+    pub(super) primed: VecDeque<Chunk>,
+    pub(super) upstream: Upstream,
+    pub(super) watchdog: Watchdog,
+}
+
+impl Opened {
+    /// When content began to arrive, where that was seen.
+    pub(super) const fn first_content(&self) -> Option<Instant> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Stream(stream) => stream.upstream.first_content(),
+        }
+    }
+}
+
+/// The work of one attempt. It borrows nothing of the attempt, so that the two can be kept and
+/// ended side by side.
+pub(super) struct Opening<'a> {
+    terms: &'a Terms,
+    ask: Ask<'a>,
+    provider: Arc<dyn Provider>,
+    capabilities: Capabilities,
+    cx: CallContext,
+    started: Instant,
+}
+
+impl<'a> Opening<'a> {
+    pub(super) fn of(terms: &'a Terms, ask: Ask<'a>, attempt: &Attempt) -> Self {
+        let lease = attempt.lease();
+        Self {
+            terms,
+            ask,
+            provider: Arc::clone(lease.provider()),
+            capabilities: lease.capabilities(),
+            cx: context(terms, ask, attempt),
+            started: lease.started(),
+        }
+    }
+
+    /// Runs until the first content.
+    pub(super) async fn run(self) -> Result<Opened, Failure> {
+        if self.ask.streams(self.capabilities) {
+            self.stream().await.map(Opened::Stream)
+        } else {
+            self.whole().await.map(Opened::Whole)
+        }
+    }
+
+    /// A whole answer has no first content to wait for, so only the call's deadline bounds it.
+    async fn whole(self) -> Result<ChatResponse, Failure> {
+        let Self { terms, ask, provider, cx, .. } = self;
+        // Called within the future: a provider may panic before it returns one.
+        let work = async { provider.complete(&ask.call.request, &cx).await };
+        let work = AssertUnwindSafe(work).catch_unwind();
+        match guarded(&mut Watchdog::default(), &terms.place, terms.deadline, work).await {
+            Ok(answer) => flatten(answer),
+            Err(Alarm::CutOff) => Err(Failure::CutOff),
+            Err(Alarm::Limit) => Err(Failure::Deadline),
+        }
+    }
+
+    async fn stream(self) -> Result<OpenedStream, Failure> {
+        let Self { terms, ask, provider, capabilities, cx, started } = self;
+        let mut limits = Limits::new(started, terms.timeouts, terms.deadline);
+        if !capabilities.streaming {
+            limits = limits.whole();
+        }
+        let mut watchdog = Watchdog::default();
+        // Called within the future: a provider may panic before it returns one.
+        let work = async { provider.stream(&ask.call.request, &cx).await };
+        let work = AssertUnwindSafe(work).catch_unwind();
+        let limit = limits.first_content();
+        let stream = match guarded(&mut watchdog, &terms.place, limit, work).await {
+            Ok(stream) => flatten(stream)?,
+            Err(Alarm::CutOff) => return Err(Failure::CutOff),
+            Err(Alarm::Limit) => return Err(limits.expired(limit, false)),
+        };
+        prime(terms, stream, limits, watchdog).await
+    }
+}
+
+fn context(terms: &Terms, ask: Ask<'_>, attempt: &Attempt) -> CallContext {
+    let options = &ask.call.options;
+    let mut cx = CallContext::new(terms.deadline);
+    cx.model = attempt.lease().upstream_model().or(ask.fallback).cloned();
+    cx.attempt = attempt.number();
+    cx.connect_timeout = terms.timeouts.connect;
+    cx.idempotency_key = options.idempotency_key.clone();
+    cx.keep_raw = options.keep_raw;
+    cx
+}
+
+/// Receives up to the first content: the call may not be committed to a backend that has only
+/// promised some.
+async fn prime(
+    terms: &Terms,
+    stream: ChunkStream,
+    limits: Limits,
+    mut watchdog: Watchdog,
+) -> Result<OpenedStream, Failure> {
+    let mut upstream = Upstream::new(stream, limits, terms.client.bounds);
+    let mut primed = VecDeque::new();
+    loop {
+        let chunk = poll_fn(|cx| upstream.poll_chunk(cx, &mut watchdog, &terms.place)).await?;
+        let complete = chunk.is_done();
+        primed.push_back(chunk);
+        if complete || upstream.is_committed() {
+            return Ok(OpenedStream { primed, upstream, watchdog });
+        }
+        if primed.len() > MAX_PREAMBLE {
+            return Err(Failure::Provider(endless_preamble()));
+        }
+    }
+}
+
+fn flatten<T>(
+    caught: Result<Result<T, ProviderError>, Box<dyn std::any::Any + Send>>,
+) -> Result<T, Failure> {
+    caught.unwrap_or_else(|payload| Err(panicked(&*payload))).map_err(Failure::Provider)
+}
+
+fn endless_preamble() -> ProviderError {
+    let message = format!("more than {MAX_PREAMBLE} chunks before any content");
+    ProviderError::new(ErrorKind::Malformed, message)
+}

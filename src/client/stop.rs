@@ -1,0 +1,88 @@
+//! Why a call does not go on with the model it is at.
+
+use std::time::Duration;
+
+use crate::balance::NoLease;
+use crate::client::fallback::FallbackOn;
+use crate::client::settlement::Settlement;
+use crate::error::{Error, NoEndpoint, ProviderError};
+use crate::outcome::Retry;
+use crate::report::{EndpointId, Phase};
+use crate::time::Instant;
+
+/// An attempt that failed before content.
+#[derive(Debug, Clone)]
+pub(super) struct Failed {
+    pub(super) endpoint: EndpointId,
+    pub(super) error: ProviderError,
+    pub(super) at: Instant,
+}
+
+impl Failed {
+    /// Whether the failure is the request's own, so that no other endpoint would change it.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self.retry(), Retry::No | Retry::FallbackModel)
+    }
+
+    pub(super) fn retry(&self) -> Retry {
+        self.error.kind().row().retry
+    }
+}
+
+/// Why no attempt may follow with this model.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The backend refused it in a way no other endpoint would change.
+    Refused(Failed),
+    /// It failed, and no further attempt is allowed.
+    Exhausted(Failed),
+    /// No endpoint can ever serve it.
+    NoEndpoint(NoEndpoint),
+    /// No endpoint can serve it before so much time has passed, if that is known.
+    Unavailable(Option<Duration>),
+    /// The call's deadline has passed.
+    Deadline(Phase),
+    /// The client ends its running calls.
+    CutOff,
+}
+
+impl Stop {
+    /// There is no lease at `now`.
+    pub(super) fn without_lease(refusal: NoLease, now: Instant) -> Self {
+        match refusal {
+            NoLease::Never(never) => Self::NoEndpoint(never),
+            NoLease::NotBefore(at) => {
+                Self::Unavailable(at.map(|at| at.saturating_duration_since(now)))
+            }
+        }
+    }
+
+    /// The reason this gives for going on with another model; `None` where the call is over.
+    pub(super) fn reason_to_fall_back(&self) -> Option<FallbackOn> {
+        match self {
+            Self::Refused(failed) if failed.retry() == Retry::FallbackModel => {
+                FallbackOn::of(failed.error.kind())
+            }
+            Self::Exhausted(_) | Self::NoEndpoint(_) | Self::Unavailable(_) => {
+                Some(FallbackOn::Unavailable)
+            }
+            Self::Refused(_) | Self::Deadline(_) | Self::CutOff => None,
+        }
+    }
+
+    /// Ends the call, which asked for `model` last.
+    pub(super) fn end(self, settlement: Settlement, model: Option<&str>) -> Error {
+        match self {
+            Self::Refused(Failed { endpoint, error, .. }) => {
+                settlement.fail(|trail| Error::Refused { endpoint, error, trail })
+            }
+            Self::Exhausted(Failed { endpoint, error, .. }) => {
+                settlement.fail(|trail| Error::Exhausted { endpoint, error, trail })
+            }
+            Self::NoEndpoint(never) => settlement.fail(|_| Error::NoEndpoint(never)),
+            Self::Unavailable(retry_after) => settlement.unavailable(model, retry_after),
+            Self::Deadline(phase) => settlement.deadline_passed(phase, None),
+            Self::CutOff => settlement.fail(|trail| Error::Closed { trail }),
+        }
+    }
+}
