@@ -7,6 +7,7 @@
 mod cancellation;
 mod deadlines;
 mod doubles;
+mod estimates;
 mod fallbacks;
 mod hedging;
 mod retries;
