@@ -87,14 +87,24 @@ impl Load {
         at.saturating_duration_since(self.epoch).as_nanos() as u64
     }
 
-    /// Seconds; `None` before the first answer.
+    /// Seconds, as of the last sample; `None` before the first answer.
     pub(crate) fn ttft(&self) -> Option<f32> {
         self.ttft.get()
     }
 
-    /// Seconds; `None` before the first answer that counted its tokens.
+    /// Seconds, as of the last sample; `None` before the first answer that counted its tokens.
     pub(crate) fn time_per_token(&self) -> Option<f32> {
         self.time_per_token.get()
+    }
+
+    /// Seconds; what is typical where nothing is known, and more and more so where nothing new is.
+    pub(crate) fn expected_ttft(&self, typical: &Typical, now: Instant) -> f32 {
+        self.ttft.expected(typical.ttft(), self.millis(now))
+    }
+
+    /// Seconds, in the same way.
+    pub(crate) fn expected_time_per_token(&self, typical: &Typical, now: Instant) -> f32 {
+        self.time_per_token.expected(typical.time_per_token(), self.millis(now))
     }
 
     /// Learns from how an attempt ended after `elapsed`, as the outcome's row says.
@@ -138,7 +148,7 @@ fn time_per_token(outcome: &Outcome, elapsed: Duration) -> Option<f32> {
 }
 
 /// What answers of a whole balancer are like: what is assumed of an endpoint that has not answered
-/// yet, so that a new one neither draws all traffic nor gets none.
+/// yet, or not for long, so that such a one neither draws all traffic nor gets none.
 #[derive(Debug)]
 pub(crate) struct Typical {
     epoch: Instant,
@@ -155,12 +165,12 @@ impl Typical {
 
     pub(crate) fn learn(&self, outcome: &Outcome, elapsed: Duration, now: Instant) {
         let at = now.saturating_duration_since(self.epoch).as_millis() as u32;
-        self.ttft.blend(outcome.ttft.unwrap_or(elapsed).as_secs_f32(), at);
+        self.ttft.observe(outcome.ttft.unwrap_or(elapsed).as_secs_f32(), at);
         if let Some(tokens) = outcome.output_tokens() {
-            self.output.blend(tokens as f32, at);
+            self.output.observe(tokens as f32, at);
         }
         if let Some(per_token) = time_per_token(outcome, elapsed) {
-            self.time_per_token.blend(per_token, at);
+            self.time_per_token.observe(per_token, at);
         }
     }
 
@@ -232,6 +242,24 @@ mod tests {
         failure.timeout = Some(SECOND * 60);
         load.learn(&failure, Duration::from_millis(1), start + SECOND);
         assert!(load.ttft().unwrap() > 3.0, "{:?}", load.ttft());
+    }
+
+    #[test]
+    fn what_is_not_known_or_not_known_any_more_is_expected_to_be_typical() {
+        let start = now();
+        let (load, typical) = (Load::new(start), Typical::new(start));
+        let answered = success(SECOND).with_usage(crate::usage::Usage::counted(1, 11));
+        typical.learn(&answered, SECOND * 6, start);
+        let expected = |load: &Load, at| {
+            (load.expected_ttft(&typical, at), load.expected_time_per_token(&typical, at))
+        };
+        assert_eq!(expected(&load, start), (1.0, 0.5));
+
+        let slow = success(SECOND * 9).with_usage(crate::usage::Usage::counted(1, 11));
+        load.learn(&slow, SECOND * 29, start);
+        assert_eq!(expected(&load, start), (9.0, 2.0));
+        let (ttft, per_token) = expected(&load, start + SECOND * 600);
+        assert!(ttft < 1.01 && per_token < 0.51, "{ttft} {per_token}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod cancellation;
 mod changes;
 mod deadlines;
 mod doubles;
+mod estimates;
 mod fallbacks;
 mod health;
 mod hedging;
