@@ -30,7 +30,7 @@ const CALLERS: u32 = 64;
 fn backend(number: u64) -> ScriptedProvider {
     let provider = ScriptedProvider::new(format!("{number}")).recording(0);
     let answer = Answer::text("one two").delay(MILLISECOND * number as u32).pace(MILLISECOND * 3);
-    if number % 4 > 0 {
+    if !number.is_multiple_of(4) {
         return provider.forever(answer);
     }
     let refusal = Answer::rate_limited(MILLISECOND * 60);

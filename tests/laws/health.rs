@@ -188,18 +188,18 @@ fn on_trial() -> (Balancer, Instant) {
 #[test]
 fn one_attempt_at_a_time_finds_out_whoever_else_is_looking() {
     let (balancer, now) = on_trial();
-    let leases = std::sync::Mutex::new(Vec::new());
+    let leases = parking_lot::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..50 {
                     let lease = lease_any(&balancer, now);
-                    leases.lock().unwrap().push(lease);
+                    leases.lock().push(lease);
                 }
             });
         }
     });
-    let leases = leases.into_inner().unwrap();
+    let leases = leases.into_inner();
     assert_eq!((count(&leases, "0"), count(&leases, "1")), (1, 399));
     assert_eq!(leases.iter().filter(|lease| lease.is_trial()).count(), 1);
     drop(leases);
