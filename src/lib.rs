@@ -41,6 +41,7 @@
 //! * [`event`]: every decision, for an observer of yours.
 //! * [`duration`]: durations as configuration files spell them, for your own files too.
 //! * [`time`] and [`rng`]: the only doors to the clock and to randomness, so that tests replay.
+//! * [`guide`]: one page for each subject, from end to end.
 //!
 //! # Features
 //!
@@ -91,6 +92,9 @@ pub mod providers;
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod testing;
+
+// Pages, no code.
+pub mod guide;
 
 pub use async_trait::async_trait;
 

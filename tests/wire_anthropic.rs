@@ -172,7 +172,12 @@ async fn statuses_come_to_their_kinds() {
     for (status, kind, message, expected) in [
         (400, "invalid_request_error", "max_tokens: required", ErrorKind::InvalidRequest),
         (400, "invalid_request_error", "prompt is too long: 9 > 8", ErrorKind::ContextLength),
-        (400, "invalid_request_error", "credit balance is too low", ErrorKind::QuotaExhausted),
+        (
+            400,
+            "invalid_request_error",
+            "Your credit balance is too low to go on",
+            ErrorKind::QuotaExhausted,
+        ),
         (401, "authentication_error", "invalid x-api-key", ErrorKind::Auth),
         (403, "permission_error", "no", ErrorKind::Auth),
         (404, "not_found_error", "model: claude-x", ErrorKind::ModelNotFound),

@@ -1,16 +1,35 @@
 //! A moving average in one atomic word.
+//!
+//! It is a mean, not a peak. Times of answers have a long tail, so the recent peak of a healthy
+//! endpoint is mostly chance: of six equal endpoints the one with the lucky samples would look three
+//! times as fast as the unlucky one. What must be noticed at once is not left to an average of
+//! answers anyway, since a slow answer is known only when it is over.
+//!
+//! It forgets, also when nothing new is learnt. An endpoint that looks bad gets no traffic, and
+//! without traffic it could never look better again.
 
 use crate::sync::{AtomicU64, Ordering};
 
 /// Samples lose two thirds of their weight in so many milliseconds, whatever their number.
 const TAU_MILLIS: f32 = 30_000.0;
 
-/// One sample raises an average at most so far: an answer that takes a minute is not an outage, for
-/// durations of LLM calls have a long tail.
+/// The least weight of a sample: those that come together must still count.
+const LEAST_WEIGHT: f32 = 0.0625;
+
+/// The difference to what is usual loses two thirds in so many milliseconds without a sample. It is
+/// longer than the memory of samples, because a wrong guess costs a call and a late one only some
+/// capacity.
+const FADE_MILLIS: f32 = 60_000.0;
+
+/// One sample raises an average at most so far. It matters after a pause, when the sample is most of
+/// what is known: one answer that took a minute is not an outage.
 const MOST_RISE: f32 = 4.0;
 
-/// The least an average rises to: from nothing, four times as much would still be nothing.
+/// The least an average may rise to: from nothing, four times as much would still be nothing.
 const LEAST: f32 = 0.001;
+
+/// How far the clock readings of attempts that end at the same time may be out of order.
+const DISORDER_MILLIS: u32 = 60_000;
 
 /// An exponentially weighted average over unevenly spaced samples: the value as `f32` and the time
 /// of the last sample in milliseconds, which wraps after 49 days.
@@ -27,50 +46,51 @@ impl Default for Average {
 }
 
 impl Average {
+    /// The average as of its last sample.
     pub(crate) fn get(&self) -> Option<f32> {
         // Relaxed here and below: the word stands alone.
         unpack(self.0.load(Ordering::Relaxed)).map(|(value, _)| value)
     }
 
-    /// Takes a sample that counts at once when it is above the average, up to four times it, and
-    /// slowly when it is below: the average of a peak.
+    /// What is to be expected at `at`: the average, which gives way to `usual` as it grows old.
+    pub(crate) fn expected(&self, usual: f32, at: u32) -> f32 {
+        match unpack(self.0.load(Ordering::Relaxed)) {
+            None => usual,
+            Some((value, then)) => usual + (value - usual) * faded(age(then, at), FADE_MILLIS),
+        }
+    }
+
+    /// Takes a sample.
     pub(crate) fn observe(&self, sample: f32, at: u32) {
-        self.fold(sample, at, |before, sample, weight| {
-            if sample > before {
-                sample.min((before * MOST_RISE).max(LEAST))
-            } else {
-                sample + (before - sample) * weight
-            }
-        });
-    }
-
-    /// Takes a sample that counts the same above and below.
-    pub(crate) fn blend(&self, sample: f32, at: u32) {
-        // Samples that come together must still count: one in sixteen at the least.
-        self.fold(sample, at, |before, sample, weight| {
-            sample + (before - sample) * weight.min(0.9375)
-        });
-    }
-
-    fn fold(&self, sample: f32, at: u32, next: impl Fn(f32, f32, f32) -> f32) {
         if !sample.is_finite() {
             return;
         }
         let updated = |word| match unpack(word) {
             None => Some(pack(sample, at)),
-            Some((before, then)) => {
-                let weight = decay(at.wrapping_sub(then));
-                Some(pack(next(before, sample, weight), at))
-            }
+            Some((before, then)) => Some(pack(blended(before, sample, age(then, at)), at)),
         };
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, updated);
     }
 }
 
-/// What is left of a sample's weight after `millis`. Of a busy endpoint, most attempts end within a
-/// millisecond of another one.
-fn decay(millis: u32) -> f32 {
-    if millis == 0 { 1.0 } else { (-(millis as f32) / TAU_MILLIS).exp() }
+/// `before`, `age` milliseconds old, with `sample`.
+fn blended(before: f32, sample: f32, age: f32) -> f32 {
+    let kept = faded(age, TAU_MILLIS).min(1.0 - LEAST_WEIGHT);
+    let blended = sample + (before - sample) * kept;
+    blended.min((before * MOST_RISE).max(LEAST))
+}
+
+/// What is left after `age` of what loses two thirds in `over`. Of a busy endpoint, the last sample
+/// is a few milliseconds old: there the first two terms of the series are as exact as the function.
+fn faded(age: f32, over: f32) -> f32 {
+    let passed = age / over;
+    if passed < 1.0 / 4096.0 { 1.0 - passed } else { (-passed).exp() }
+}
+
+/// Milliseconds from `then` to `at`: none where the later sample carries the earlier time.
+const fn age(then: u32, at: u32) -> f32 {
+    let passed = at.wrapping_sub(then);
+    if passed > u32::MAX - DISORDER_MILLIS { 0.0 } else { passed as f32 }
 }
 
 const fn pack(value: f32, at: u32) -> u64 {
@@ -86,32 +106,64 @@ fn unpack(word: u64) -> Option<(f32, u32)> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn it_rises_at_once_but_not_beyond_four_times_and_falls_slowly() {
+    fn average(samples: &[(f32, u32)]) -> Average {
         let average = Average::default();
-        average.observe(1.0, 0);
-        average.observe(60.0, 1);
-        assert_eq!(average.get(), Some(4.0));
-        average.observe(1.0, 30_001);
-        let fallen = average.get().unwrap();
-        assert!((2.0..2.2).contains(&fallen), "{fallen}");
+        samples.iter().for_each(|&(sample, at)| average.observe(sample, at));
+        average
     }
 
     #[test]
-    fn a_burst_of_good_samples_hides_no_bad_one() {
-        let average = Average::default();
-        average.observe(1.0, 0);
-        average.observe(4.0, 0);
-        (0..100).for_each(|_| average.observe(0.1, 0));
-        assert_eq!(average.get(), Some(4.0));
+    fn one_long_answer_among_many_moves_it_little() {
+        let before: Vec<_> = (0..60).map(|n| (3.0, n * 1_000)).collect();
+        let average = average(&before);
+        average.observe(15.0, 60_000);
+        let moved = average.get().unwrap();
+        assert!((3.7..3.8).contains(&moved), "{moved}");
+    }
+
+    #[test]
+    fn after_a_pause_one_sample_raises_it_four_times_at_the_most() {
+        assert_eq!(average(&[(1.0, 0), (60.0, 600_000)]).get(), Some(4.0));
+        assert_eq!(average(&[(0.0, 0), (60.0, 600_000)]).get(), Some(LEAST));
+    }
+
+    #[test]
+    fn samples_that_come_together_count() {
+        let burst: Vec<_> = std::iter::once((1.0, 0)).chain([(3.0, 0); 60]).collect();
+        let average = average(&burst).get().unwrap();
+        assert!((2.9..=3.0).contains(&average), "{average}");
+    }
+
+    #[test]
+    fn without_samples_it_gives_way_to_what_is_usual() {
+        let average = average(&[(60.0, 5_000)]);
+        assert_eq!(average.expected(3.0, 5_000), 60.0);
+        let (minute, ten) = (average.expected(3.0, 65_000), average.expected(3.0, 605_000));
+        assert!((23.0..25.0).contains(&minute), "{minute}");
+        assert!((3.0..3.1).contains(&ten), "{ten}");
+        assert_eq!(Average::default().expected(3.0, 9), 3.0);
+    }
+
+    #[test]
+    fn clock_readings_out_of_order_are_no_age() {
+        let average = average(&[(1.0, 5_000), (3.0, 4_999)]);
+        assert_eq!(average.get(), Some(1.125), "the sample is one of sixteen");
+        assert_eq!(average.expected(9.0, 4_998), 1.125);
+    }
+
+    #[test]
+    fn a_little_age_fades_as_the_exponential_does() {
+        for age in 0..1_000u16 {
+            let age = f32::from(age) / 10.0;
+            let exact = (f64::from(-age) / f64::from(FADE_MILLIS)).exp();
+            let error = (f64::from(faded(age, FADE_MILLIS)) - exact).abs();
+            assert!(error < 1.2e-7, "{error:e} after {age} ms");
+        }
     }
 
     #[test]
     fn what_is_no_number_is_no_sample() {
-        let average = Average::default();
-        average.observe(f32::NAN, 0);
-        average.observe(f32::INFINITY, 0);
-        assert_eq!(average.get(), None);
+        assert_eq!(average(&[(f32::NAN, 0), (f32::INFINITY, 0)]).get(), None);
     }
 }
 

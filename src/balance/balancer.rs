@@ -214,12 +214,7 @@ impl Balancer {
     /// The providers of endpoints that are out of service for faults, money or credentials.
     pub(crate) fn sick(&self, now: Instant) -> Vec<(Arc<EndpointCell>, Arc<dyn Provider>)> {
         let registry = self.shared.registry.lock();
-        let sick = registry.entries().iter().filter(|entry| {
-            matches!(
-                entry.condition(now),
-                Condition::Unhealthy { .. } | Condition::Disabled { .. } | Condition::Trial
-            )
-        });
+        let sick = registry.entries().iter().filter(|entry| entry.is_sick(now));
         sick.map(|entry| (Arc::clone(&entry.cell), Arc::clone(&entry.cell.provider))).collect()
     }
 

@@ -81,17 +81,17 @@ impl BreakerPolicy {
             true => Ok(()),
             false => Err(BuildError::new(field, "must be above zero")),
         };
-        positive("health.consecutive", self.consecutive > 0)?;
-        positive("health.min_samples", self.min_samples > 0)?;
-        positive("health.probes", self.probes > 0)?;
-        positive("health.window", self.window.as_nanos() >= PARTS as u128)?;
-        positive("health.open_for", !self.open_for.is_zero())?;
+        positive("health.breaker.consecutive", self.consecutive > 0)?;
+        positive("health.breaker.min_samples", self.min_samples > 0)?;
+        positive("health.breaker.probes", self.probes > 0)?;
+        positive("health.breaker.window", self.window.as_nanos() >= PARTS as u128)?;
+        positive("health.breaker.open_for", !self.open_for.is_zero())?;
         let share = |field, ok: bool| match ok {
             true => Ok(()),
             false => Err(BuildError::new(field, "must be above 0 and at most 1")),
         };
-        share("health.fault_share", self.fault_share > 0.0 && self.fault_share <= 1.0)?;
-        share("health.max_ejected", self.max_ejected >= 0.0 && self.max_ejected <= 1.0)
+        share("health.breaker.fault_share", self.fault_share > 0.0 && self.fault_share <= 1.0)?;
+        share("health.breaker.max_ejected", self.max_ejected >= 0.0 && self.max_ejected <= 1.0)
     }
 
     pub(crate) fn most_ejected(&self, endpoints: usize) -> usize {
@@ -129,11 +129,18 @@ enum Phase {
 }
 
 impl Breaker {
-    pub(crate) fn note(&mut self, health: Health, policy: &BreakerPolicy, now: Instant, rng: &Rng) {
+    pub(crate) fn note(
+        &mut self,
+        health: Health,
+        policy: &BreakerPolicy,
+        (started, now): (Instant, Instant),
+        rng: &Rng,
+    ) {
         match (health, self.phase) {
             (Health::Neutral, _) => {}
-            // Attempts that began before the opening still end; they are no probes.
-            (_, Phase::Open { until, .. }) if now < until => {}
+            // Attempts that began before it was half open still end, some of them long after; they
+            // are no probes.
+            (_, Phase::Open { until, .. }) if started < until => {}
             (Health::Success, Phase::Open { since, until, successes }) => {
                 self.probed(Phase::Open { since, until, successes: successes + 1 }, policy, now);
             }
@@ -198,7 +205,7 @@ impl Breaker {
     pub(crate) fn verdict(&self, now: Instant) -> Verdict {
         match self.phase {
             Phase::Open { since, until, .. } if now < until => Verdict::Unhealthy { since, until },
-            Phase::Open { .. } => Verdict::Trial,
+            Phase::Open { since, .. } => Verdict::Trial { since },
             Phase::Closed | Phase::Returning { .. } => Verdict::Healthy,
         }
     }
@@ -308,7 +315,7 @@ mod tests {
         }
 
         fn note(&mut self, health: Health) {
-            self.breaker.note(health, &self.policy, self.now, &self.rng);
+            self.breaker.note(health, &self.policy, (self.now, self.now), &self.rng);
         }
 
         fn fail(&mut self, times: u32) {
@@ -323,10 +330,14 @@ mod tests {
             matches!(self.verdict(), Verdict::Unhealthy { .. })
         }
 
+        fn is_on_trial(&self) -> bool {
+            matches!(self.verdict(), Verdict::Trial { .. })
+        }
+
         fn until_trial(&mut self) {
             let Verdict::Unhealthy { until, .. } = self.verdict() else { panic!("not open") };
             self.now = until;
-            assert_eq!(self.verdict(), Verdict::Trial);
+            assert!(self.is_on_trial());
         }
     }
 
@@ -378,7 +389,7 @@ mod tests {
         bench.fail(5);
         bench.until_trial();
         bench.note(Health::Success);
-        assert_eq!(bench.verdict(), Verdict::Trial);
+        assert!(bench.is_on_trial());
         bench.fail(1);
         assert!(bench.is_open());
         bench.until_trial();
@@ -396,6 +407,12 @@ mod tests {
         bench.note(Health::Success);
         bench.fail(3);
         assert_eq!(bench.verdict(), open);
+        let began = bench.now;
+        bench.until_trial();
+        for health in [Health::Success, Health::Success, Health::Failure] {
+            bench.breaker.note(health, &bench.policy, (began, bench.now), &bench.rng);
+            assert!(bench.is_on_trial(), "a call that was long in coming is no probe");
+        }
     }
 
     #[test]

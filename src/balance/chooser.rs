@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::balance::demand::Demand;
+use crate::balance::demand::{Demand, EndpointKey};
 use crate::balance::load::Typical;
-use crate::balance::member::Member;
 use crate::balance::mirror::Spend;
 use crate::balance::strategy::StrategyKind;
 use crate::rng::Rng;
@@ -33,6 +32,11 @@ impl Chooser {
     }
 }
 
+/// Nanoseconds since the epoch as averages count the time; wraps after 49 days.
+pub(crate) const fn millis(nanos: u64) -> u32 {
+    (nanos / 1_000_000) as u32
+}
+
 /// One pick: what for, and when.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ask<'a> {
@@ -50,16 +54,16 @@ impl<'a> Ask<'a> {
     pub(crate) fn new(demand: &'a Demand<'a>, chooser: &'a Chooser, now: Instant) -> Self {
         Self { demand, chooser, now, at: chooser.nanos(now), needs: demand.needs.bits() }
     }
-    /// Whether the endpoint can do what is needed.
+    /// Whether an endpoint of the capabilities `able` can do what is needed.
     #[inline]
-    pub(crate) const fn suits(&self, member: &Member) -> bool {
-        self.needs & !member.able == 0
+    pub(crate) const fn suits(&self, able: u8) -> bool {
+        self.needs & !able == 0
     }
 
     /// Whether the endpoint suits and is wanted.
     #[inline]
-    pub(crate) fn admits(&self, member: &Member) -> bool {
-        self.suits(member) && !self.demand.exclude.contains(&member.key)
+    pub(crate) fn admits(&self, able: u8, key: EndpointKey) -> bool {
+        self.suits(able) && !self.demand.exclude.contains(&key)
     }
 
     /// What the call is expected to use.

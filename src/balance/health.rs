@@ -14,8 +14,11 @@ use crate::time::{Instant, after};
 ///
 /// Health is about faults alone. Rate limits, credentials and faulty requests are not faults of the
 /// endpoint and never change it.
+///
+/// A configuration names one of them, with what differs from its defaults: `breaker = { probes = 3 }`
+/// or `any_recent_error = { recovery = "1m" }`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "Written", into = "Written")]
 #[non_exhaustive]
 pub enum HealthPolicy {
     /// Faults in a row, or their share, open a breaker; a single probe at a time finds out whether
@@ -25,10 +28,12 @@ pub enum HealthPolicy {
     /// success makes it healthy at once.
     AnyRecentError {
         /// How long a fault is remembered.
-        #[serde(with = "crate::duration")]
         recovery: Duration,
     },
 }
+
+/// How long a fault is remembered where nothing else is said.
+const RECOVERY: Duration = Duration::from_secs(30);
 
 impl Default for HealthPolicy {
     fn default() -> Self {
@@ -40,13 +45,13 @@ impl HealthPolicy {
     /// Any recent fault, with 30 seconds of recovery.
     #[must_use]
     pub const fn any_recent_error() -> Self {
-        Self::AnyRecentError { recovery: Duration::from_secs(30) }
+        Self::AnyRecentError { recovery: RECOVERY }
     }
 
     pub(crate) fn validate(&self) -> Result<(), BuildError> {
         match self {
             Self::AnyRecentError { recovery } if recovery.is_zero() => {
-                Err(BuildError::new("health.recovery", "must be above zero"))
+                Err(BuildError::new("health.any_recent_error.recovery", "must be above zero"))
             }
             Self::AnyRecentError { .. } => Ok(()),
             Self::Breaker(policy) => policy.validate(),
@@ -58,6 +63,54 @@ impl HealthPolicy {
         match self {
             Self::AnyRecentError { .. } => endpoints,
             Self::Breaker(policy) => policy.most_ejected(endpoints),
+        }
+    }
+}
+
+/// A policy as configurations hold it: a plain map in every format, where YAML would want a tag for
+/// an enum.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    breaker: Option<BreakerPolicy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    any_recent_error: Option<WrittenRecovery>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenRecovery {
+    #[serde(with = "crate::duration")]
+    recovery: Duration,
+}
+
+impl Default for WrittenRecovery {
+    fn default() -> Self {
+        Self { recovery: RECOVERY }
+    }
+}
+
+impl TryFrom<Written> for HealthPolicy {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        match (written.breaker, written.any_recent_error) {
+            (Some(_), Some(_)) => Err("breaker and any_recent_error exclude each other"),
+            (Some(policy), None) => Ok(Self::Breaker(policy)),
+            (None, Some(WrittenRecovery { recovery })) => Ok(Self::AnyRecentError { recovery }),
+            (None, None) => Ok(Self::default()),
+        }
+    }
+}
+
+impl From<HealthPolicy> for Written {
+    fn from(policy: HealthPolicy) -> Self {
+        match policy {
+            HealthPolicy::Breaker(policy) => Self { breaker: Some(policy), any_recent_error: None },
+            HealthPolicy::AnyRecentError { recovery } => {
+                Self { breaker: None, any_recent_error: Some(WrittenRecovery { recovery }) }
+            }
         }
     }
 }
@@ -79,20 +132,28 @@ pub(crate) enum Verdict {
         since: Instant,
         until: Instant,
     },
-    /// One attempt at a time, to find out.
-    Trial,
+    /// One attempt at a time, to find out. Unhealthy since `since`.
+    Trial {
+        since: Instant,
+    },
 }
 
 impl HealthState {
-    /// Takes note of an outcome.
-    pub(crate) fn note(&mut self, health: Health, policy: &HealthPolicy, now: Instant, rng: &Rng) {
+    /// Takes note of the outcome of an attempt that began at `started`.
+    pub(crate) fn note(
+        &mut self,
+        health: Health,
+        policy: &HealthPolicy,
+        (started, now): (Instant, Instant),
+        rng: &Rng,
+    ) {
         match policy {
             HealthPolicy::AnyRecentError { recovery } => match health {
                 Health::Success => self.recent_fault = None,
                 Health::Failure => self.recent_fault = Some((now, after(now, *recovery))),
                 Health::Neutral => {}
             },
-            HealthPolicy::Breaker(policy) => self.breaker.note(health, policy, now, rng),
+            HealthPolicy::Breaker(policy) => self.breaker.note(health, policy, (started, now), rng),
         }
     }
 
@@ -148,7 +209,7 @@ mod tests {
     fn a_fault_is_remembered_for_the_recovery_time() {
         let (start, rng) = (now(), Rng::from_seed(1));
         let mut health = HealthState::default();
-        health.note(Health::Failure, &policy(), start, &rng);
+        health.note(Health::Failure, &policy(), (start, start), &rng);
         let until = start + Duration::from_secs(30);
         let almost = until - Duration::from_nanos(1);
         assert_eq!(health.verdict(almost), Verdict::Unhealthy { since: start, until });
@@ -160,8 +221,8 @@ mod tests {
     fn a_success_heals_at_once() {
         let (start, rng) = (now(), Rng::from_seed(1));
         let mut health = HealthState::default();
-        health.note(Health::Failure, &policy(), start, &rng);
-        health.note(Health::Success, &policy(), start, &rng);
+        health.note(Health::Failure, &policy(), (start, start), &rng);
+        health.note(Health::Success, &policy(), (start, start), &rng);
         assert_eq!(health.verdict(start), Verdict::Healthy);
         assert!(health.is_clean());
     }
@@ -170,9 +231,10 @@ mod tests {
     fn what_is_no_fault_changes_nothing() {
         let (start, rng) = (now(), Rng::from_seed(1));
         let mut health = HealthState::default();
-        health.note(Health::Failure, &policy(), start, &rng);
+        health.note(Health::Failure, &policy(), (start, start), &rng);
         let before = health.verdict(start);
-        health.note(Health::Neutral, &policy(), start + Duration::from_secs(1), &rng);
+        let later = start + Duration::from_secs(1);
+        health.note(Health::Neutral, &policy(), (start, later), &rng);
         assert_eq!(health.verdict(start), before);
     }
 }

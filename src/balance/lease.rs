@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::balance::calls::Running;
 use crate::balance::cell::EndpointCell;
+use crate::balance::chooser::millis;
 use crate::balance::demand::EndpointKey;
 use crate::balance::member::Member;
 use crate::balance::mirror::{Mirror, Spend, Spent};
@@ -146,11 +147,6 @@ impl Lease {
             End::Failed(_) | End::Broken(_) => true,
         }
     }
-}
-
-/// As averages count the time; wraps after 49 days.
-const fn millis(nanos: u64) -> u32 {
-    (nanos / 1_000_000) as u32
 }
 
 /// When the limit that a successful response used up is whole again.

@@ -16,18 +16,28 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Seconds; `None` before the first answer.
+    /// Seconds, as of the last sample; `None` before the first answer.
     pub(crate) fn ttft(&self) -> Option<f32> {
         self.ttft.get()
     }
 
-    /// Seconds; `None` before the first answer that counted its tokens.
+    /// Seconds, as of the last sample; `None` before the first answer that counted its tokens.
     pub(crate) fn time_per_token(&self) -> Option<f32> {
         self.time_per_token.get()
     }
 
-    /// Learns from how an attempt ended after `elapsed`, as the outcome's row says. `at` is in
-    /// milliseconds since whenever the balancer counts them from.
+    /// Seconds; what is typical where nothing is known, and more and more so where nothing new is.
+    /// `at` is in milliseconds since whenever the balancer counts them from.
+    pub(crate) fn expected_ttft(&self, typical: &Typical, at: u32) -> f32 {
+        self.ttft.expected(typical.ttft(), at)
+    }
+
+    /// Seconds, in the same way.
+    pub(crate) fn expected_time_per_token(&self, typical: &Typical, at: u32) -> f32 {
+        self.time_per_token.expected(typical.time_per_token(), at)
+    }
+
+    /// Learns from how an attempt ended after `elapsed`, as the outcome's row says.
     pub(crate) fn learn(&self, outcome: &Outcome, elapsed: Duration, at: u32) {
         let ttft = |time: Duration| self.ttft.observe(time.as_secs_f32(), at);
         match (outcome.end.row().latency, outcome.ttft) {
@@ -63,7 +73,7 @@ fn time_per_token(outcome: &Outcome, elapsed: Duration) -> Option<f32> {
 }
 
 /// What answers of a whole balancer are like: what is assumed of an endpoint that has not answered
-/// yet, so that a new one neither draws all traffic nor gets none.
+/// yet, or not for long, so that such a one neither draws all traffic nor gets none.
 #[derive(Debug, Default)]
 pub(crate) struct Typical {
     ttft: Average,
@@ -72,14 +82,14 @@ pub(crate) struct Typical {
 }
 
 impl Typical {
-    /// Learns from a success that took `elapsed`; `at` as in [`Load::learn`].
+    /// Learns from a success that took `elapsed`; `at` as in [`Load`].
     pub(crate) fn learn(&self, outcome: &Outcome, elapsed: Duration, at: u32) {
-        self.ttft.blend(outcome.ttft.unwrap_or(elapsed).as_secs_f32(), at);
+        self.ttft.observe(outcome.ttft.unwrap_or(elapsed).as_secs_f32(), at);
         if let Some(tokens) = outcome.output_tokens() {
-            self.output.blend(tokens as f32, at);
+            self.output.observe(tokens as f32, at);
         }
         if let Some(per_token) = time_per_token(outcome, elapsed) {
-            self.time_per_token.blend(per_token, at);
+            self.time_per_token.observe(per_token, at);
         }
     }
 
@@ -124,6 +134,23 @@ mod tests {
         failure.timeout = Some(SECOND * 60);
         load.learn(&failure, Duration::from_millis(1), 1_000);
         assert!(load.ttft().unwrap() > 3.0, "{:?}", load.ttft());
+    }
+
+    #[test]
+    fn what_is_not_known_or_not_known_any_more_is_expected_to_be_typical() {
+        let (load, typical) = (Load::default(), Typical::default());
+        let answered = success(SECOND).with_usage(crate::usage::Usage::counted(1, 11));
+        typical.learn(&answered, SECOND * 6, 0);
+        let expected = |load: &Load, at| {
+            (load.expected_ttft(&typical, at), load.expected_time_per_token(&typical, at))
+        };
+        assert_eq!(expected(&load, 0), (1.0, 0.5));
+
+        let slow = success(SECOND * 9).with_usage(crate::usage::Usage::counted(1, 11));
+        load.learn(&slow, SECOND * 29, 0);
+        assert_eq!(expected(&load, 0), (9.0, 2.0));
+        let (ttft, per_token) = expected(&load, 600_000);
+        assert!(ttft < 1.01 && per_token < 0.51, "{ttft} {per_token}");
     }
 
     #[test]

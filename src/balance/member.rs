@@ -42,7 +42,7 @@ impl Member {
     /// through every caller, it would cost more than the rest.
     #[inline]
     pub(crate) fn enter(&self, ask: &Ask<'_>, spent: &mut Option<Spent>) -> Option<Running> {
-        if !ask.admits(self) || (self.trial && !self.cell.trial().begin()) {
+        if !ask.admits(self.able, self.key) || (self.trial && !self.cell.trial().begin()) {
             return None;
         }
         let running = self.take_place(ask, spent);
@@ -71,7 +71,7 @@ impl Member {
     /// Whether [`enter`](Self::enter) would succeed if nobody else came first.
     #[inline]
     pub(crate) fn is_open_to(&self, ask: &Ask<'_>) -> bool {
-        ask.admits(self)
+        ask.admits(self.able, self.key)
             && !(self.trial && self.cell.trial().is_running())
             && self.concurrency.is_none_or(|limit| self.cell.calls.running() < limit)
             && (self.mirror.is_none() || matches!(self.room_in(ask), Ok(None)))

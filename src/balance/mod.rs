@@ -12,8 +12,8 @@
 //! divided by their greatest common divisor, gives every endpoint exactly its weight, and replacing
 //! the snapshot puts nobody more than two picks ahead or behind. An endpoint that asked to be left
 //! alone is not picked before its time. Health never takes the last endpoint out, nor more than its
-//! share of them. An endpoint that returns is tried by one attempt at a time. Rate limits and faulty
-//! requests never count against health.
+//! share of them. An endpoint that returns is tried by one attempt at a time, as long as others take
+//! the rest. Rate limits and faulty requests never count against health.
 //!
 //! **Not guaranteed.** Under concurrency, picks that race with a change of the snapshot may use the
 //! old one.
@@ -29,6 +29,7 @@ mod builder;
 mod calls;
 mod cell;
 mod chooser;
+mod config;
 mod demand;
 mod endpoint;
 mod health;
@@ -37,6 +38,7 @@ mod limits;
 mod load;
 mod member;
 mod mirror;
+mod model_names;
 mod probe;
 mod registry;
 mod snapshot;
@@ -47,6 +49,7 @@ mod strategy;
 pub use balancer::Balancer;
 pub use breaker::BreakerPolicy;
 pub use builder::BalancerBuilder;
+pub use config::{BalancerConfig, EndpointConfig, StrategyName};
 pub use demand::{Demand, EndpointKey, NoLease};
 pub use endpoint::Endpoint;
 pub use health::HealthPolicy;

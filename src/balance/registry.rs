@@ -11,7 +11,7 @@ use crate::balance::endpoint::Endpoint;
 use crate::balance::health::HealthPolicy;
 use crate::balance::member::Member;
 use crate::balance::mirror::Mirror;
-use crate::balance::snapshot::{Pool, PoolName, Snapshot, Tier};
+use crate::balance::snapshot::{Known, Pool, PoolName, Snapshot, Tier};
 use crate::balance::state::{Condition, EndpointState};
 use crate::balance::status::EndpointStatus;
 use crate::report::EndpointId;
@@ -119,8 +119,8 @@ impl Registry {
         Snapshot::new(pools.collect(), default, unnamed, changes.min())
     }
 
-    /// Unhealthy endpoints that are served all the same, because too many are: those that became so
-    /// last. A fault that takes most endpoints out at once is more likely ours than theirs.
+    /// Unhealthy endpoints that are used all the same, because too many are: those that became so
+    /// last. One on trial counts, for it serves no more than a call at a time. A fault that takes most endpoints out at once is more likely ours than theirs.
     fn spared(&self, now: Instant) -> BTreeSet<EndpointKey> {
         let unhealthy = self.entries.iter().filter(|entry| !entry.state.draining);
         let mut unhealthy: Vec<(Instant, EndpointKey)> = unhealthy
@@ -141,33 +141,36 @@ impl Registry {
         let candidates: Vec<Candidate<'_>> =
             self.entries.iter().filter_map(|entry| entry.candidate(name, now)).collect();
         let owed = previous.pool_named(name);
-        let spared = |candidate: &Candidate<'_>| spared.contains(&candidate.entry.cell.key);
         let tiers = self.tiers(&candidates, owed, now, |candidate| {
-            candidate.condition.is_serving() || (candidate.is_unhealthy() && spared(candidate))
+            candidate.admission(spared.contains(&candidate.entry.cell.key))
         });
-        let unhealthy = self.tiers(&candidates, owed, now, |candidate| {
-            candidate.is_unhealthy() && !spared(candidate)
+        let whatever_health = match candidates.iter().any(Candidate::is_sick) {
+            true => self.tiers(&candidates, owed, now, |candidate| candidate.admission(true)),
+            false => Vec::new(),
+        };
+        let all = candidates.iter().map(|candidate| Known {
+            cell: Arc::clone(&candidate.entry.cell),
+            returns: candidate.condition.until(),
         });
-        let earliest = candidates.iter().filter_map(|candidate| candidate.condition.until()).min();
-        let all = candidates.iter().map(|candidate| Arc::clone(&candidate.entry.cell)).collect();
-        Pool::new(tiers, unhealthy, all, earliest)
+        Pool::new(tiers, whatever_health, all.collect())
     }
 
-    /// The tiers of those candidates that are wanted.
+    /// The tiers of those candidates that are let in.
     fn tiers(
         &self,
         candidates: &[Candidate<'_>],
         previous: Option<&Pool>,
         now: Instant,
-        wanted: impl Fn(&Candidate<'_>) -> bool,
+        admit: impl Fn(&Candidate<'_>) -> Option<Admission>,
     ) -> Vec<Tier> {
         let mut by_tier: BTreeMap<u8, Vec<Arc<Member>>> = BTreeMap::new();
-        for candidate in candidates.iter().filter(|candidate| wanted(candidate)) {
+        for candidate in candidates {
+            let Some(admission) = admit(candidate) else { continue };
             let weight = u64::from(candidate.entry.config.share());
             if weight > 0 {
                 let weight = weight * candidate.entry.state.tenths(&self.policy, now);
                 let tier = by_tier.entry(candidate.entry.config.tier_number());
-                tier.or_default().push(Arc::new(candidate.member(weight)));
+                tier.or_default().push(Arc::new(candidate.member(weight, admission)));
             }
         }
         let tier = |(number, members): (u8, Vec<Arc<Member>>)| {
@@ -189,6 +192,13 @@ fn credits(members: &[Arc<Member>], previous: Option<&Tier>) -> Vec<f64> {
     members.iter().map(|member| owed.get(&member.cell.key).copied().unwrap_or(0.0)).collect()
 }
 
+/// How many calls an endpoint is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    Full,
+    OneAtATime,
+}
+
 /// An endpoint that serves a certain model, in whatever state.
 struct Candidate<'a> {
     entry: &'a Entry,
@@ -197,11 +207,25 @@ struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    const fn is_unhealthy(&self) -> bool {
-        matches!(self.condition, Condition::Unhealthy { .. })
+    /// Whether nothing but its health keeps calls away from it, all or most of them.
+    fn is_sick(&self) -> bool {
+        match self.condition {
+            Condition::Unhealthy { .. } => true,
+            Condition::Trial => !self.entry.state.was_refused(self.slot),
+            _ => false,
+        }
     }
 
-    fn member(&self, weight: u64) -> Member {
+    fn admission(&self, whatever_health: bool) -> Option<Admission> {
+        match self.condition {
+            Condition::Eligible => Some(Admission::Full),
+            _ if whatever_health && self.is_sick() => Some(Admission::Full),
+            Condition::Trial => Some(Admission::OneAtATime),
+            _ => None,
+        }
+    }
+
+    fn member(&self, weight: u64, admission: Admission) -> Member {
         let model = self.slot.map(|slot| &self.entry.models[slot]);
         let config = &self.entry.config;
         Member {
@@ -215,7 +239,7 @@ impl Candidate<'_> {
             ),
             price: config.price_of(model.map(|model| &*model.name)),
             weight,
-            trial: self.condition == Condition::Trial,
+            trial: admission == Admission::OneAtATime,
             concurrency: config.declared().concurrency,
             mirror: model.map_or(&self.entry.unnamed, |model| &model.mirror).clone(),
         }
@@ -266,6 +290,17 @@ impl Entry {
         let slots = (0..self.models.len().max(1)).map(Some);
         let conditions = slots.map(|slot| self.state.condition(slot, now));
         conditions.max_by_key(severity).unwrap_or(Condition::Eligible)
+    }
+
+    /// Whether faults, money or credentials keep any of its models from serving.
+    pub(crate) fn is_sick(&self, now: Instant) -> bool {
+        (0..self.models.len().max(1)).any(|slot| {
+            let condition = self.state.condition(Some(slot), now);
+            matches!(
+                condition,
+                Condition::Unhealthy { .. } | Condition::Disabled { .. } | Condition::Trial
+            )
+        })
     }
 
     fn status(&self, now: Instant) -> EndpointStatus {

@@ -90,35 +90,40 @@ pub(crate) enum PoolName {
 pub(crate) struct Pool {
     /// Those that may be picked, by tier, best first.
     tiers: Box<[Tier]>,
-    /// Those that are out of service for their health alone: used where nobody else can do what a
+    /// Those and what is out of service for its health alone: used where nobody else can do what a
     /// call needs.
-    unhealthy: Box<[Tier]>,
+    whatever_health: Box<[Tier]>,
     /// All of them, whatever their state, for the reasons of a refusal.
-    all: Box<[Arc<EndpointCell>]>,
-    /// When the first of those that are out of service returns.
-    earliest: Option<Instant>,
+    all: Box<[Known]>,
+}
+
+/// An endpoint of a pool, in whatever state.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) cell: Arc<EndpointCell>,
+    /// When it returns, where it is out of service until a certain instant.
+    pub(crate) returns: Option<Instant>,
 }
 
 impl Pool {
-    pub(crate) fn new(
-        tiers: Vec<Tier>,
-        unhealthy: Vec<Tier>,
-        all: Vec<Arc<EndpointCell>>,
-        earliest: Option<Instant>,
-    ) -> Self {
-        Self { tiers: tiers.into(), unhealthy: unhealthy.into(), all: all.into(), earliest }
+    pub(crate) fn new(tiers: Vec<Tier>, whatever_health: Vec<Tier>, all: Vec<Known>) -> Self {
+        let whatever_health = whatever_health.into();
+        Self { tiers: tiers.into(), whatever_health, all: all.into() }
     }
 
-    /// The tiers that can do what the call needs: those in service, or else those that are out for
-    /// their health. Health is a guess, so it is ignored rather than refusing the call; a rate limit
-    /// or a refused key is a fact, and is not.
+    /// The tiers that can do what the call needs: those in service, or else all that are out for
+    /// their health at the most. Health is a guess, so it is ignored rather than refusing the call;
+    /// a rate limit or a refused key is a fact, and is not. A trial serves one call at a time, so it
+    /// is no reason to refuse the others.
     #[inline]
     fn serving(&self, ask: &Ask<'_>) -> &[Tier] {
-        let able = |tier: &Tier| tier.members.iter().any(|member| ask.suits(member));
-        if self.unhealthy.is_empty() || self.tiers.iter().any(able) {
+        let able = |member: &Arc<Member>| !member.trial && ask.suits(member.able);
+        if self.whatever_health.is_empty()
+            || self.tiers.iter().any(|tier| tier.members.iter().any(able))
+        {
             &self.tiers
         } else {
-            &self.unhealthy
+            &self.whatever_health
         }
     }
 
@@ -148,7 +153,7 @@ impl Pool {
     /// Whose turn it is by weight, without leasing it.
     #[inline]
     pub(crate) fn turn(&self) -> Option<&Member> {
-        let tier = self.tiers.first().or_else(|| self.unhealthy.first())?;
+        let tier = self.tiers.first().or_else(|| self.whatever_health.first())?;
         Some(&tier.members[tier.draw()])
     }
 
@@ -160,7 +165,8 @@ impl Pool {
                 None => NoLease::NotBefore(None),
             };
         }
-        let missing = self.all.iter().map(|cell| cell.capabilities.missing(&ask.demand.needs));
+        let missing =
+            self.all.iter().map(|known| known.cell.capabilities.missing(&ask.demand.needs));
         if let Some(capability) = missing.reduce(Option::and).flatten() {
             let model = ask.demand.model.map(str::to_owned);
             return NoLease::Never(NoEndpoint::MissingCapability { model, capability });
@@ -170,18 +176,22 @@ impl Pool {
 
     /// The first instant at which an endpoint returns or a full one has room.
     fn not_before(&self, ask: &Ask<'_>) -> NoLease {
-        let members = self.serving(ask).iter().flat_map(Tier::members);
-        let admitted = members.filter(|member| ask.admits(member));
-        let mut opens = self.earliest;
+        let wanted = self
+            .all
+            .iter()
+            .filter(|known| ask.admits(known.cell.capabilities.bits(), known.cell.key));
+        let mut opens = wanted.filter_map(|known| known.returns).min();
         let mut too_large = None;
-        let mut others = self.earliest.is_some();
-        for member in admitted {
+        let mut others = opens.is_some();
+        let members = self.serving(ask).iter().flat_map(Tier::members);
+        for member in members.filter(|member| ask.suits(member.able)) {
             match member.room_in(ask) {
-                Ok(Some(wait)) => {
+                Ok(Some(wait)) if ask.admits(member.able, member.key) => {
                     let at = after(ask.now, wait);
                     opens = Some(opens.map_or(at, |opens| opens.min(at)));
                 }
-                Ok(None) => others = true,
+                // Running calls are in its way, or the call has tried it.
+                Ok(_) => others = true,
                 Err(Refused::Never { burst }) => too_large = too_large.max(Some(burst)),
                 Err(Refused::NotYet(_)) => {}
             }

@@ -150,7 +150,7 @@ impl EndpointState {
         rng: &Rng,
     ) {
         let row = outcome.end.row();
-        self.health.note(row.health, policy, now, rng);
+        self.health.note(row.health, policy, (started, now), rng);
         match (outcome.end, row.cooldown) {
             (End::Success, _) => self.recover(slot, outcome, (started, now), rng),
             (End::Failed(kind) | End::Broken(kind), Cooldown::Disable) => {
@@ -239,21 +239,25 @@ impl EndpointState {
         }
         match self.health.verdict(now) {
             Verdict::Unhealthy { until, .. } => Condition::Unhealthy { until },
-            Verdict::Trial => Condition::Trial,
+            Verdict::Trial { .. } => Condition::Trial,
             // Money and credentials do not return because time passes: one call finds out.
-            Verdict::Healthy if self.disabled.is_some() || model.disabled.is_some() => {
-                Condition::Trial
-            }
+            Verdict::Healthy if self.was_refused(slot) => Condition::Trial,
             Verdict::Healthy => Condition::Eligible,
         }
     }
 
-    /// Since when it is unhealthy, if it is.
+    /// Since when it is unhealthy, if it is or has still to prove that it is not.
     pub(crate) fn unhealthy_since(&self, now: Instant) -> Option<Instant> {
         match self.health.verdict(now) {
-            Verdict::Unhealthy { since, .. } => Some(since),
-            Verdict::Healthy | Verdict::Trial => None,
+            Verdict::Unhealthy { since, .. } | Verdict::Trial { since } => Some(since),
+            Verdict::Healthy => None,
         }
+    }
+
+    /// Whether money, credentials or a missing model stood against it last: then a trial is about
+    /// more than its health.
+    pub(crate) fn was_refused(&self, slot: Option<usize>) -> bool {
+        self.disabled.is_some() || self.models[slot.unwrap_or(0)].disabled.is_some()
     }
 
     /// The share of its weight it gets while it returns, in tenths.

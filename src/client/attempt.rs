@@ -27,6 +27,8 @@ pub(super) struct Attempt {
     /// The fallback model it is made for.
     fallback: Option<Arc<str>>,
     first_content: Option<Instant>,
+    /// How long it has to its first content.
+    timeout: Duration,
     call_start: Instant,
     emitter: Emitter,
 }
@@ -48,6 +50,7 @@ impl Attempt {
             undecided: false,
             fallback,
             first_content: None,
+            timeout: terms.timeouts.first_content,
             call_start: terms.start,
             emitter,
         }
@@ -97,6 +100,9 @@ impl Attempt {
     /// The call is committed to this attempt, whose content began to arrive at `first_content`.
     pub(super) fn commit(&mut self, first_content: Option<Instant>) {
         self.first_content = first_content;
+        if let Some(lease) = &mut self.lease {
+            lease.first_content();
+        }
         self.decide("won");
     }
 
@@ -107,7 +113,8 @@ impl Attempt {
 
     /// Ends it as failed.
     pub(super) fn fail(mut self, error: &ProviderError, now: Instant) -> AttemptReport {
-        let outcome = Outcome::failed(error, self.first_content.is_some());
+        let committed = self.first_content.is_some();
+        let outcome = Outcome::failed(error, committed).with_timeout(self.timeout);
         self.end(outcome, Some(error), now)
     }
 

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::balance::{Balancer, Demand, NoLease};
-use crate::error::{BuildError, ErrorKind, NoEndpoint};
-use crate::time::now;
+use crate::balance::Balancer;
+use crate::error::{BuildError, ErrorKind};
 
 /// The models that take over, in order, when calls for one model cannot be served with it.
 ///
@@ -29,6 +28,7 @@ use crate::time::now;
 /// # Ok::<(), evenkeel::BuildError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[must_use]
 pub struct Fallback {
     model: String,
@@ -147,7 +147,7 @@ fn validate(chain: &Fallback, path: &str, balancer: &Balancer) -> Result<(), Bui
         if !seen.insert(model) {
             return Err(BuildError::new(field, format!("{model:?} is in the chain already")));
         }
-        if !serves(balancer, model) {
+        if !balancer.serves(model) {
             let reason = format!("unknown model {model:?}: no endpoint serves it");
             return Err(BuildError::new(field, reason));
         }
@@ -163,15 +163,19 @@ fn fields<'a>(chain: &'a Fallback, path: &str) -> impl Iterator<Item = (String, 
     std::iter::once(start).chain(to)
 }
 
-fn serves(balancer: &Balancer, model: &str) -> bool {
-    let unknown = NoEndpoint::UnknownModel { model: model.to_owned() };
-    balancer.earliest(&Demand::new(Some(model)), now()) != Err(NoLease::Never(unknown))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::outcome::Retry;
+
+    #[test]
+    fn a_chain_is_configured_as_it_is_written() {
+        let read = |text: &str| serde_json::from_str::<Fallback>(text);
+        let chain = read(r#"{"model":"a","to":["b","c"],"on":["content_filter"]}"#).unwrap();
+        assert_eq!(chain, Fallback::new("a").to("b").to("c").on(FallbackOn::ContentFilter));
+        assert_eq!(read(r#"{"model":"a","to":["b"]}"#).unwrap(), Fallback::new("a").to("b"));
+        assert!(read(r#"{"model":"a","to":["b"],"no":[]}"#).is_err());
+    }
 
     #[test]
     fn what_only_another_model_can_serve_is_a_reason_to_fall_back() {

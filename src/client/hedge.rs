@@ -41,6 +41,7 @@ use crate::time::Instant;
 /// # Ok::<(), evenkeel::BuildError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HedgePolicy {
     /// How long an attempt may show no content.
@@ -56,7 +57,7 @@ pub struct HedgePolicy {
 #[non_exhaustive]
 pub enum HedgeDelay {
     /// So long from its start. A provider that answers whole shows content when it is done.
-    Fixed(Duration),
+    Fixed(#[serde(with = "crate::duration")] Duration),
     /// As long as this share of the client's recent attempts took to their first content.
     TtftQuantile(f64),
 }
@@ -190,6 +191,16 @@ mod tests {
             assert_eq!(policy.validate().unwrap_err().field(), "hedge.delay", "{policy:?}");
         }
         assert_eq!(HedgePolicy::after_ttft_quantile(0.95).validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_policy_is_configured_as_people_write_durations() {
+        let read = |text: &str| serde_json::from_str::<HedgePolicy>(text);
+        let fixed = read(r#"{"delay":{"fixed":"1.5s"}}"#).unwrap();
+        assert_eq!(fixed, HedgePolicy::after(Duration::from_millis(1_500)));
+        let learned = read(r#"{"delay":{"ttft_quantile":0.95},"min_samples":100}"#).unwrap();
+        assert_eq!(learned, HedgePolicy::after_ttft_quantile(0.95).min_samples(100));
+        assert!(read(r#"{"delay":{"fixed":"1s"},"min_sample":1}"#).is_err());
     }
 
     #[test]

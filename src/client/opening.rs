@@ -44,7 +44,7 @@ impl<'a> Ask<'a> {
     }
 
     pub(super) fn demand(&self) -> Demand<'a> {
-        Demand { model: self.model(), ..Demand::of(&self.call.request) }
+        Demand::of(&self.call.request).model(self.model())
     }
 
     /// Whether a provider with these capabilities is asked for a stream.

@@ -4,6 +4,7 @@
 //! kept for long enough, another endpoint is asked too; whichever shows content first has the call,
 //! and the other one is dropped.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, Either, select};
@@ -98,8 +99,10 @@ impl<'a> Contender<'a> {
 
     /// Cancels the work.
     fn cancelled(self) -> Attempt {
-        drop(self.work);
-        self.attempt
+        let Self { work, attempt } = self;
+        // A provider's destructor is a provider's code, and must not take the winner down.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(work)));
+        attempt
     }
 }
 

@@ -7,7 +7,7 @@ use evenkeel::client::{HedgePolicy, LlmClientBuilder, RetryPolicy};
 use evenkeel::report::{AttemptReport, Phase, Trail};
 use evenkeel::rng::Rng;
 use evenkeel::testing::{Answer, ScriptedProvider, drop_at_every_poll};
-use evenkeel::{Call, Endpoint, Error, ErrorKind, LlmClient, time};
+use evenkeel::{Call, ChatRequest, Endpoint, Error, ErrorKind, LlmClient, time};
 use futures::StreamExt as _;
 
 use crate::doubles::{
@@ -148,7 +148,7 @@ async fn where_both_fail_the_call_is_retried_on_what_neither_used_and_not_hedged
     let third = answers("third", 9);
     let fourth = answers("fourth", 0);
     let client = hedging([&first, &second, &third, &fourth]).build().unwrap();
-    let done = client.complete("q").await.unwrap();
+    let done = client.complete(Call::from("q").max_attempts(6)).await.unwrap();
     assert_eq!(tried(&done.report.attempts), ["first", "second", "third"]);
     assert_eq!(hedges(&done.report.attempts), [false, true, false]);
     assert_eq!(done.report.total, seconds(5 + 9));
@@ -407,27 +407,65 @@ async fn whole_answers_teach_no_delay_and_are_not_hedged_after_a_learned_one() {
     assert_eq!(spare.counts().started, 0);
 }
 
-/// Attempts that lose have no TTFT. If they were not counted, every hedge would make the next one
-/// come sooner.
 #[tokio::test(start_paused = true)]
-async fn hedging_does_not_make_a_learned_delay_shrink() {
+async fn a_call_for_the_raw_answer_is_not_hedged_after_a_learned_delay() {
+    let main = answers("main", 1);
+    let client = learning([&main, &answers("spare", 0)], 0.5).build().unwrap();
+    for _ in 0..40 {
+        client.complete("q").await.unwrap();
+    }
+    main.become_forever(Answer::text("main").delay(seconds(50)));
+    assert_eq!(client.complete(Call::from("q").keep_raw()).await.unwrap().text(), "main");
+    assert_eq!(client.complete("q").await.unwrap().text(), "spare", "though others are");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replayed_answer_teaches_no_delay() {
+    let whole = answers("whole", 1).streaming(false);
+    let [slow, quick] = [answers("slow", 9), answers("quick", 0)];
+    let client = LlmClient::builder()
+        .endpoint(Endpoint::new(whole).model("whole"))
+        .endpoint(Endpoint::new(slow).model("live"))
+        .endpoint(Endpoint::new(quick).model("live").tier(1))
+        .hedge(HedgePolicy::after_ttft_quantile(0.5))
+        .build()
+        .unwrap();
+    for _ in 0..40 {
+        let stream = client.stream(ChatRequest::new("whole").user("q")).await.unwrap();
+        stream.into_completion().await.unwrap();
+    }
+    let done = client.complete(ChatRequest::new("live").user("q")).await.unwrap();
+    assert_eq!(done.text(), "slow");
+}
+
+/// How many of 2000 calls are hedged once 2000 others have taught the client, while attempts take
+/// anything from 100 ms to a second to their first content, and hedges nothing.
+async fn hedged_of_2000(quantile: f64) -> u64 {
     let rng = Rng::from_seed(1);
-    let steady = |script: ScriptedProvider, _| {
+    let main = (0..4_000).fold(ScriptedProvider::new("main"), |script, _| {
         let delay = Duration::from_millis(100 + rng.below(900));
         script.then(Answer::text("main").delay(delay))
-    };
-    let main = (0..4_000).fold(ScriptedProvider::new("main"), steady);
+    });
     let spare = answers("spare", 0);
-    let client = learning([&main, &spare], 0.9).build().unwrap();
-    for _ in 0..2_000 {
+    let client = learning([&main, &spare], quantile).build().unwrap();
+    let mut taught = 0;
+    for call in 0..4_000 {
+        if call == 2_000 {
+            taught = spare.counts().started;
+        }
         client.complete("q").await.unwrap();
     }
-    let early = spare.counts().started;
-    for _ in 0..2_000 {
-        client.complete("q").await.unwrap();
-    }
-    let late = spare.counts().started - early;
-    assert!((80..=220).contains(&late), "about a tenth of 2000 calls is hedged, not {late}");
+    spare.counts().started - taught
+}
+
+/// Attempts that lose have no TTFT, and those that win are quick. If the first were not counted or
+/// the second were, every hedge would make the next one come sooner.
+#[tokio::test(start_paused = true)]
+async fn a_learned_delay_hedges_the_share_it_names_and_hedging_does_not_shrink_it() {
+    let few = hedged_of_2000(0.9).await;
+    assert!((80..=220).contains(&few), "about a tenth of the calls, not {few}");
+    let many = hedged_of_2000(0.3).await;
+    assert!((1_150..=1_420).contains(&many), "about seven tenths of the calls, not {many}");
 }
 
 #[test]

@@ -5,11 +5,18 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 mod cancellation;
+mod changes;
 mod deadlines;
 mod doubles;
+mod estimates;
 mod fallbacks;
+mod health;
 mod hedging;
+mod leases;
+mod limits;
+mod outcomes;
 mod retries;
 mod secrets;
+mod strategies;
 mod streams;
 mod weights;

@@ -246,3 +246,14 @@ async fn a_call_that_is_not_well_formed_names_the_field() {
     assert!(none.to_string().contains("options.max_attempts"), "{none}");
     assert_eq!(provider.counts().started, 0);
 }
+
+/// An endpoint that fails fast must not look fast, or it would draw the traffic.
+#[tokio::test(start_paused = true)]
+async fn a_failure_counts_as_slow_as_the_time_it_was_given() {
+    let failing = always("failing", Answer::error(ErrorKind::Server));
+    let limits = evenkeel::Timeouts::new().first_content(seconds(40));
+    let client = builder_over([&failing]).timeouts(limits).build().unwrap();
+    let _ = client.complete(Call::from("q").max_attempts(1)).await;
+    let status = &client.balancer().status(time::now())[0];
+    assert_eq!(status.ttft, Some(seconds(40)));
+}

@@ -179,3 +179,25 @@ async fn a_stream_that_is_always_ready_does_not_outrun_its_deadline() {
     let error = client.complete(call).await.unwrap_err();
     assert!(matches!(error, Error::Deadline { .. }), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_long_stream_does_not_look_like_a_call_that_waits_for_content() {
+    use evenkeel::balance::StrategyKind;
+    let chatty = ScriptedProvider::new("chatty")
+        .then(Answer::text("hi").delay(seconds(1)))
+        .then(Answer::text("one two").hang_after(1))
+        .forever(Answer::text("hi").delay(seconds(1)));
+    let other = always("other", Answer::text("hi").delay(seconds(1)));
+    let balancer = Balancer::builder()
+        .endpoint(Endpoint::new(chatty.clone()).weight(10))
+        .endpoint(Endpoint::new(other.clone()))
+        .strategy(StrategyKind::Adaptive);
+    let client = LlmClient::builder().balancer(balancer.build().unwrap()).build().unwrap();
+    client.complete("q").await.unwrap();
+    let stream = client.stream("q").await.unwrap();
+    tokio::time::advance(seconds(50)).await;
+    let before = other.counts().started;
+    client.complete("q").await.unwrap();
+    assert_eq!(other.counts().started, before, "two calls on ten times the weight");
+    drop(stream);
+}

@@ -14,6 +14,9 @@ const BOUND: f64 = 1.25;
 /// Running calls an endpoint may always have: the share of a quiet balancer is less than one call.
 const ALWAYS: f64 = 8.0;
 
+/// Bounds are quotients of small numbers: what is this little above a whole one is that one.
+const ROUNDING: f64 = 1e-9;
+
 pub(super) fn choose(candidates: &Candidates<'_>) -> Option<usize> {
     let key = candidates.demand().affinity?;
     let per_weight = per_weight(candidates);
@@ -34,7 +37,7 @@ fn per_weight(candidates: &Candidates<'_>) -> f64 {
 }
 
 fn is_within(candidate: &Candidate<'_>, per_weight: f64) -> bool {
-    let bound = (BOUND * per_weight * candidate.weight()).ceil().max(ALWAYS);
+    let bound = (BOUND * per_weight * candidate.weight() - ROUNDING).ceil().max(ALWAYS);
     f64::from(candidate.in_flight() + 1) <= bound
 }
 

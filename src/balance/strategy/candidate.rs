@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::balance::chooser::Ask;
+use crate::balance::chooser::{Ask, millis};
 use crate::balance::demand::Demand;
 use crate::balance::load::Typical;
 use crate::balance::member::Member;
@@ -78,6 +78,11 @@ impl<'a> Candidates<'a> {
     /// The positions of two turns in a row. Takes both.
     pub(crate) fn draw_two(&self) -> [usize; 2] {
         self.tier.draw_two()
+    }
+
+    /// The present as averages count the time.
+    pub(crate) const fn millis(&self) -> u32 {
+        millis(self.ask.at)
     }
 
     /// What answers of this balancer are like, for endpoints that have not answered yet.
