@@ -138,6 +138,12 @@ impl Emitter {
         }
     }
 
+    /// Whether somebody listens.
+    #[must_use]
+    pub const fn is_observed(&self) -> bool {
+        self.sink.is_some()
+    }
+
     /// How often the observer panicked: 0 or 1, for it is not called again.
     #[must_use]
     pub fn observer_panics(&self) -> u64 {

@@ -76,6 +76,8 @@ pub mod provider;
 
 // L3: mechanisms that do not know one another.
 pub mod balance;
+pub mod queue;
+pub mod quota;
 
 // L4: the composition.
 pub mod client;

@@ -234,9 +234,9 @@ impl ErrorKind {
             Self::ModelNotFound => {
                 neutral(Cooldown::DisableModel, Latency::None, Retry::OtherEndpoint)
             }
-            Self::InvalidRequest | Self::Unsupported => {
-                neutral(Cooldown::None, Latency::None, Retry::No)
-            }
+            Self::InvalidRequest => neutral(Cooldown::None, Latency::None, Retry::No),
+            // Another provider's wire may carry what this one's cannot.
+            Self::Unsupported => neutral(Cooldown::None, Latency::None, Retry::OtherEndpoint),
             Self::ContextLength | Self::ContentFilter => {
                 neutral(Cooldown::None, Latency::None, Retry::FallbackModel)
             }

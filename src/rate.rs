@@ -25,8 +25,9 @@ const FRACTION: u32 = 40;
 /// The largest burst in units, so that differences fit a signed word with room to spare.
 const MAX_BURST_UNITS: u64 = 1 << 60;
 
-/// The fastest drain in units per nanosecond: with [`FRACTION`] it still fits a word.
-const MAX_DRAIN: u128 = 1 << 23;
+/// The fastest drain in units per nanosecond. Differences are signed words, so that a bucket which
+/// was not touched for 2^63 units would look full: at this rate after two years without use.
+const MAX_DRAIN: u128 = 1 << 7;
 
 /// The finest unit, as a power of two of the amount.
 const MAX_SHIFT: u32 = 40;
@@ -40,6 +41,11 @@ pub struct Rate {
     shift: u32,
     /// Units that fit at once.
     burst: u64,
+}
+
+/// Finer units are worth having only where the bucket can then lie idle for centuries.
+const fn most_drain(shift: u32) -> u128 {
+    if shift == 0 { MAX_DRAIN } else { 1 }
 }
 
 /// Why a rate cannot be had.
@@ -59,7 +65,7 @@ impl Rate {
     ///
     /// # Errors
     /// When one of them is zero, or more than the arithmetic can keep exact to one in a million:
-    /// a burst above 2^60, or above 2^23 per nanosecond.
+    /// a burst above 2^60, or above 2^7 per nanosecond.
     pub fn new(amount: u64, window: Duration, burst: u64) -> Result<Self, InvalidRate> {
         let nanos = window.as_nanos();
         if amount == 0 || nanos == 0 || burst == 0 {
@@ -67,7 +73,7 @@ impl Rate {
         }
         let fits = |shift: u32| {
             burst.checked_mul(1 << shift).is_some_and(|units| units <= MAX_BURST_UNITS)
-                && (u128::from(amount) << shift) / nanos < MAX_DRAIN
+                && (u128::from(amount) << shift) / nanos < most_drain(shift)
         };
         let shift =
             (0..=MAX_SHIFT).rev().find(|&shift| fits(shift)).ok_or(InvalidRate::TooLarge)?;
@@ -206,6 +212,15 @@ impl Bucket {
         end.wrapping_add(missed)
     }
 
+    /// Charges `more` to what was taken, whether it fits or not.
+    ///
+    /// The result keeps the place of the first part, so that a later refund is at most what has not
+    /// drained of that: never too much.
+    pub fn grow(&self, rate: &Rate, taken: Taken, more: u64, now: u64) -> Taken {
+        let added = self.charge(rate, more, now);
+        Taken { end: taken.end, units: taken.units.saturating_add(added.units) }
+    }
+
     /// Corrects what was taken to what was used. A shortfall is charged; of an excess, what has not
     /// drained yet is refunded.
     pub fn settle(&self, rate: &Rate, taken: Taken, actual: u64, now: u64) {
@@ -341,6 +356,19 @@ mod tests {
     }
 
     #[test]
+    fn an_idle_bucket_equals_a_new_one_however_long_it_lies() {
+        for amount in [1, 60, 100_000, 1_000_000_000] {
+            let rate = rate(amount, amount);
+            let bucket = Bucket::new();
+            for years in [0u64, 1, 2, 30] {
+                let now = years * 365 * 86_400 * SECOND;
+                assert!(bucket.is_idle(&rate, now), "{amount} a minute after {years} years");
+                assert_eq!(bucket.available(&rate, now), amount);
+            }
+        }
+    }
+
+    #[test]
     fn debts_are_paid_before_anything_else() {
         let rate = rate(60, 10);
         let bucket = Bucket::new();
@@ -393,7 +421,7 @@ mod tests {
         }
 
         #[test]
-        fn the_rate_is_exact_to_one_in_a_million(amount in 1u64..10_000_000_000_000, seconds in 1u64..86_400) {
+        fn the_rate_is_exact_to_one_in_a_million(amount in 1u64..10_000_000_000, seconds in 1u64..86_400) {
             let rate = Rate::new(amount, Duration::from_secs(seconds), amount).unwrap();
             let years = 1u64 << 57;
             let exact = u128::from(years) * (u128::from(amount) << rate.shift) / (u128::from(seconds) * u128::from(SECOND));

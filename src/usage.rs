@@ -132,8 +132,11 @@ impl Cost {
 }
 
 /// What tokens cost, in nano-dollars each. A price of $2.50 per million tokens is 2,500.
+///
+/// A configuration states each part in nano-dollars (`input = 2500`) or as price lists do, in
+/// dollars per million tokens (`input_per_million = 2.5`), which is rounded to nano-dollars.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "WrittenPrice")]
 #[non_exhaustive]
 pub struct Price {
     /// An input token.
@@ -141,10 +144,8 @@ pub struct Price {
     /// An output token.
     pub output: u64,
     /// An input token read from the provider's prompt cache; `None` is the same as any other.
-    #[serde(default)]
     pub cached_input: Option<u64>,
     /// An input token written to the provider's prompt cache; `None` is the same as any other.
-    #[serde(default)]
     pub cache_write: Option<u64>,
 }
 
@@ -159,8 +160,7 @@ impl Price {
     /// nano-dollars a token; negative and absurd prices become zero and the largest there is.
     #[must_use]
     pub fn per_million(input: f64, output: f64) -> Self {
-        let nanos = |dollars: f64| (dollars * 1_000.0).round() as u64;
-        Self::new(nanos(input), nanos(output))
+        Self::new(nanos_per_token(input), nanos_per_token(output))
     }
 
     /// With the price of an input token read from the prompt cache.
@@ -197,6 +197,70 @@ impl Price {
     }
 }
 
+fn nanos_per_token(dollars_per_million: f64) -> u64 {
+    (dollars_per_million * 1_000.0).round() as u64
+}
+
+/// A price as configurations spell it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenPrice {
+    input: Option<u64>,
+    input_per_million: Option<PerMillion>,
+    output: Option<u64>,
+    output_per_million: Option<PerMillion>,
+    cached_input: Option<u64>,
+    cached_input_per_million: Option<PerMillion>,
+    cache_write: Option<u64>,
+    cache_write_per_million: Option<PerMillion>,
+}
+
+/// Nano-dollars a token, read from dollars per million tokens.
+#[derive(Deserialize)]
+#[serde(try_from = "f64")]
+struct PerMillion(u64);
+
+impl TryFrom<f64> for PerMillion {
+    type Error = &'static str;
+
+    fn try_from(dollars: f64) -> Result<Self, Self::Error> {
+        // A million dollars for a million tokens: whatever is above was meant for another unit.
+        match (0.0..=1e6).contains(&dollars) {
+            true => Ok(Self(nanos_per_token(dollars))),
+            false => Err("must be from 0 to 1,000,000 dollars per million tokens"),
+        }
+    }
+}
+
+impl TryFrom<WrittenPrice> for Price {
+    type Error = String;
+
+    fn try_from(written: WrittenPrice) -> Result<Self, Self::Error> {
+        let WrittenPrice { input, output, cached_input, cache_write, .. } = written;
+        let missing = |part| move || format!("{part} is missing, or {part}_per_million");
+        Ok(Self {
+            input: either("input", input, written.input_per_million)?
+                .ok_or_else(missing("input"))?,
+            output: either("output", output, written.output_per_million)?
+                .ok_or_else(missing("output"))?,
+            cached_input: either("cached_input", cached_input, written.cached_input_per_million)?,
+            cache_write: either("cache_write", cache_write, written.cache_write_per_million)?,
+        })
+    }
+}
+
+/// The one of two spellings that was used.
+fn either(
+    part: &str,
+    nanos: Option<u64>,
+    per_million: Option<PerMillion>,
+) -> Result<Option<u64>, String> {
+    match (nanos, per_million) {
+        (Some(_), Some(_)) => Err(format!("{part} and {part}_per_million exclude each other")),
+        (nanos, per_million) => Ok(nanos.or_else(|| per_million.map(|PerMillion(nanos)| nanos))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,5 +286,32 @@ mod tests {
     fn totals_saturate() {
         assert_eq!(Usage::counted(u64::MAX, 5).total_tokens(), u64::MAX);
         assert_eq!(Usage::new().total_tokens(), 0);
+    }
+
+    #[test]
+    fn a_price_is_read_in_nano_dollars_or_as_price_lists_state_it() {
+        let read = |text: &str| serde_json::from_str::<Price>(text);
+        let price = Price::per_million(2.5, 10.0).with_cached_input(1_250);
+        for text in [
+            r#"{"input": 2500, "output": 10000, "cached_input": 1250}"#,
+            r#"{"input_per_million": 2.5, "output_per_million": 10, "cached_input_per_million": 1.25}"#,
+            r#"{"input_per_million": 2.5, "output": 10000, "cached_input": 1250}"#,
+        ] {
+            assert_eq!(read(text).unwrap(), price, "{text}");
+        }
+        assert_eq!(read(&serde_json::to_string(&price).unwrap()).unwrap(), price);
+    }
+
+    #[test]
+    fn a_price_that_is_none_says_why() {
+        for (text, why) in [
+            (r#"{"input": 1}"#, "output is missing"),
+            (r#"{"input": 1, "input_per_million": 1, "output": 1}"#, "exclude each other"),
+            (r#"{"input_per_million": -1, "output": 1}"#, "from 0 to 1,000,000"),
+            (r#"{"input": 1, "output": 1, "outptu": 1}"#, "unknown field `outptu`"),
+        ] {
+            let refusal = serde_json::from_str::<Price>(text).unwrap_err().to_string();
+            assert!(refusal.contains(why), "{refusal}");
+        }
     }
 }

@@ -230,7 +230,9 @@ impl Balancer {
     /// Lets `emitter` have the balancer's events, unless the balancer was built with an observer.
     pub(crate) fn observe(&self, emitter: Emitter) {
         // The first observer stays: a balancer may serve several clients.
-        let _ = self.shared.emitter.set(emitter);
+        if emitter.is_observed() {
+            let _ = self.shared.emitter.set(emitter);
+        }
     }
 }
 
@@ -280,14 +282,14 @@ impl Shared {
         cell: &EndpointCell,
         slot: Option<usize>,
         outcome: &Outcome,
-        now: Instant,
+        (started, now): (Instant, Instant),
     ) {
         let mut registry = self.registry.lock();
         let policy = *registry.policy();
         let Some(entry) = registry.entry_mut(cell.key) else { return };
         let slot = entry.valid(slot);
         let before = entry.view(slot, &policy, now);
-        entry.state.note(slot, outcome, &policy, now, &self.chooser.rng);
+        entry.state.note(slot, outcome, &policy, (started, now), &self.chooser.rng);
         cell.set_troubled(!entry.state.is_clean());
         let after = entry.view(slot, &policy, now);
         if before == after {

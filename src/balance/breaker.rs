@@ -81,17 +81,17 @@ impl BreakerPolicy {
             true => Ok(()),
             false => Err(BuildError::new(field, "must be above zero")),
         };
-        positive("health.consecutive", self.consecutive > 0)?;
-        positive("health.min_samples", self.min_samples > 0)?;
-        positive("health.probes", self.probes > 0)?;
-        positive("health.window", self.window.as_nanos() >= PARTS as u128)?;
-        positive("health.open_for", !self.open_for.is_zero())?;
+        positive("health.breaker.consecutive", self.consecutive > 0)?;
+        positive("health.breaker.min_samples", self.min_samples > 0)?;
+        positive("health.breaker.probes", self.probes > 0)?;
+        positive("health.breaker.window", self.window.as_nanos() >= PARTS as u128)?;
+        positive("health.breaker.open_for", !self.open_for.is_zero())?;
         let share = |field, ok: bool| match ok {
             true => Ok(()),
             false => Err(BuildError::new(field, "must be above 0 and at most 1")),
         };
-        share("health.fault_share", self.fault_share > 0.0 && self.fault_share <= 1.0)?;
-        share("health.max_ejected", self.max_ejected >= 0.0 && self.max_ejected <= 1.0)
+        share("health.breaker.fault_share", self.fault_share > 0.0 && self.fault_share <= 1.0)?;
+        share("health.breaker.max_ejected", self.max_ejected >= 0.0 && self.max_ejected <= 1.0)
     }
 
     pub(crate) fn most_ejected(&self, endpoints: usize) -> usize {

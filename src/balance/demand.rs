@@ -93,9 +93,16 @@ impl<'a> Demand<'a> {
         Spend { input: self.input_tokens, output: self.output_tokens.unwrap_or(typical_output) }
     }
 
+    /// Whether the endpoint can do what is needed.
+    #[inline]
+    pub(crate) fn suits(&self, cell: &EndpointCell) -> bool {
+        cell.capabilities.missing(&self.needs).is_none()
+    }
+
+    /// Whether the endpoint suits and is wanted.
     #[inline]
     pub(crate) fn admits(&self, cell: &EndpointCell) -> bool {
-        cell.capabilities.missing(&self.needs).is_none() && !self.exclude.contains(&cell.key)
+        self.suits(cell) && !self.exclude.contains(&cell.key)
     }
 }
 

@@ -39,9 +39,15 @@ pub struct Endpoint {
 impl Endpoint {
     /// An endpoint with the provider's id, weight 1 and tier 0 that serves any model.
     pub fn new(provider: impl Provider) -> Self {
+        Self::shared(Arc::new(provider))
+    }
+
+    /// The same for a provider that others hold too. [Replacing](super::Balancer::replace) an
+    /// endpoint recognises a provider that stays the same.
+    pub fn shared(provider: Arc<dyn Provider>) -> Self {
         Self {
             id: EndpointId::new(provider.id()),
-            provider: Arc::new(provider),
+            provider,
             weight: 1,
             tier: 0,
             models: BTreeMap::new(),
@@ -120,6 +126,11 @@ impl Endpoint {
         }
         if self.models.keys().any(String::is_empty) {
             return Err(BuildError::new(format!("{path}.models"), "a model's name is empty"));
+        }
+        let nameless = |(_, upstream): &(_, &Option<Arc<str>>)| upstream.as_deref() == Some("");
+        if let Some((model, _)) = self.models.iter().find(nameless) {
+            let field = format!("{path}.models.{model}");
+            return Err(BuildError::new(field, "the backend's name for it is empty"));
         }
         let unknown = |field, model: &str| {
             let reason = format!("unknown model {model:?}: it is not among the endpoint's models");

@@ -14,8 +14,11 @@ use crate::time::{Instant, after};
 ///
 /// Health is about faults alone. Rate limits, credentials and faulty requests are not faults of the
 /// endpoint and never change it.
+///
+/// A configuration names one of them, with what differs from its defaults: `breaker = { probes = 3 }`
+/// or `any_recent_error = { recovery = "1m" }`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "Written", into = "Written")]
 #[non_exhaustive]
 pub enum HealthPolicy {
     /// Faults in a row, or their share, open a breaker; a single probe at a time finds out whether
@@ -25,10 +28,12 @@ pub enum HealthPolicy {
     /// success makes it healthy at once.
     AnyRecentError {
         /// How long a fault is remembered.
-        #[serde(with = "crate::duration")]
         recovery: Duration,
     },
 }
+
+/// How long a fault is remembered where nothing else is said.
+const RECOVERY: Duration = Duration::from_secs(30);
 
 impl Default for HealthPolicy {
     fn default() -> Self {
@@ -40,13 +45,13 @@ impl HealthPolicy {
     /// Any recent fault, with 30 seconds of recovery.
     #[must_use]
     pub const fn any_recent_error() -> Self {
-        Self::AnyRecentError { recovery: Duration::from_secs(30) }
+        Self::AnyRecentError { recovery: RECOVERY }
     }
 
     pub(crate) fn validate(&self) -> Result<(), BuildError> {
         match self {
             Self::AnyRecentError { recovery } if recovery.is_zero() => {
-                Err(BuildError::new("health.recovery", "must be above zero"))
+                Err(BuildError::new("health.any_recent_error.recovery", "must be above zero"))
             }
             Self::AnyRecentError { .. } => Ok(()),
             Self::Breaker(policy) => policy.validate(),
@@ -58,6 +63,54 @@ impl HealthPolicy {
         match self {
             Self::AnyRecentError { .. } => endpoints,
             Self::Breaker(policy) => policy.most_ejected(endpoints),
+        }
+    }
+}
+
+/// A policy as configurations hold it: a plain map in every format, where YAML would want a tag for
+/// an enum.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    breaker: Option<BreakerPolicy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    any_recent_error: Option<WrittenRecovery>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenRecovery {
+    #[serde(with = "crate::duration")]
+    recovery: Duration,
+}
+
+impl Default for WrittenRecovery {
+    fn default() -> Self {
+        Self { recovery: RECOVERY }
+    }
+}
+
+impl TryFrom<Written> for HealthPolicy {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        match (written.breaker, written.any_recent_error) {
+            (Some(_), Some(_)) => Err("breaker and any_recent_error exclude each other"),
+            (Some(policy), None) => Ok(Self::Breaker(policy)),
+            (None, Some(WrittenRecovery { recovery })) => Ok(Self::AnyRecentError { recovery }),
+            (None, None) => Ok(Self::default()),
+        }
+    }
+}
+
+impl From<HealthPolicy> for Written {
+    fn from(policy: HealthPolicy) -> Self {
+        match policy {
+            HealthPolicy::Breaker(policy) => Self { breaker: Some(policy), any_recent_error: None },
+            HealthPolicy::AnyRecentError { recovery } => {
+                Self { breaker: None, any_recent_error: Some(WrittenRecovery { recovery }) }
+            }
         }
     }
 }

@@ -124,7 +124,7 @@ impl Lease {
             }
             self.settle_limits(outcome, balancer.nanos(now));
             if self.is_remarkable(outcome) {
-                balancer.note(&self.cell, self.slot, outcome, now);
+                balancer.note(&self.cell, self.slot, outcome, (self.started, now));
             }
         }
         // The trial and the place are free only once what they taught is known.

@@ -138,18 +138,16 @@ impl Registry {
         let candidates: Vec<Candidate<'_>> =
             self.entries.iter().filter_map(|entry| entry.candidate(name, now)).collect();
         let owed = previous.pool_named(name);
-        let mut tiers = self.tiers(&candidates, owed, now, |candidate| {
-            candidate.condition.is_serving()
-                || (candidate.is_unhealthy() && spared.contains(&candidate.entry.cell.key))
+        let spared = |candidate: &Candidate<'_>| spared.contains(&candidate.entry.cell.key);
+        let tiers = self.tiers(&candidates, owed, now, |candidate| {
+            candidate.condition.is_serving() || (candidate.is_unhealthy() && spared(candidate))
         });
-        if tiers.is_empty() {
-            // Every endpoint is out of service. Health is a guess, so it is ignored rather than
-            // refusing all traffic; a rate limit or a refused key is a fact, and is not.
-            tiers = self.tiers(&candidates, owed, now, |candidate| candidate.is_unhealthy());
-        }
+        let unhealthy = self.tiers(&candidates, owed, now, |candidate| {
+            candidate.is_unhealthy() && !spared(candidate)
+        });
         let earliest = candidates.iter().filter_map(|candidate| candidate.condition.until()).min();
         let all = candidates.iter().map(|candidate| Arc::clone(&candidate.entry.cell)).collect();
-        Pool::new(tiers, all, earliest)
+        Pool::new(tiers, unhealthy, all, earliest)
     }
 
     /// The tiers of those candidates that are wanted.
@@ -170,8 +168,9 @@ impl Registry {
             }
         }
         let tier = |(number, members): (u8, Vec<Member>)| {
-            let credits = credits(&members, previous.and_then(|pool| pool.tier_numbered(number)));
-            Tier::new(number, members, &credits)
+            let previous = previous.and_then(|pool| pool.tier_numbered(number));
+            let credits = credits(&members, previous);
+            Tier::new(number, members, &credits, previous)
         };
         by_tier.into_iter().filter_map(tier).collect()
     }

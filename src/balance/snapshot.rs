@@ -107,6 +107,9 @@ impl Chooser {
 pub(crate) struct Pool {
     /// Those that may be picked, by tier, best first.
     tiers: Box<[Tier]>,
+    /// Those that are out of service for their health alone: used where nobody else can do what a
+    /// call needs.
+    unhealthy: Box<[Tier]>,
     /// All of them, whatever their state, for the reasons of a refusal.
     all: Box<[Arc<EndpointCell>]>,
     /// When the first of those that are out of service returns.
@@ -116,10 +119,24 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn new(
         tiers: Vec<Tier>,
+        unhealthy: Vec<Tier>,
         all: Vec<Arc<EndpointCell>>,
         earliest: Option<Instant>,
     ) -> Self {
-        Self { tiers: tiers.into(), all: all.into(), earliest }
+        Self { tiers: tiers.into(), unhealthy: unhealthy.into(), all: all.into(), earliest }
+    }
+
+    /// The tiers that can do what `demand` needs: those in service, or else those that are out for
+    /// their health. Health is a guess, so it is ignored rather than refusing the call; a rate limit
+    /// or a refused key is a fact, and is not.
+    #[inline]
+    fn serving(&self, demand: &Demand<'_>) -> &[Tier] {
+        let able = |tier: &Tier| tier.members.iter().any(|member| demand.suits(&member.cell));
+        if self.unhealthy.is_empty() || self.tiers.iter().any(able) {
+            &self.tiers
+        } else {
+            &self.unhealthy
+        }
     }
 
     /// A lease on the next endpoint for `demand`, tiers in order.
@@ -130,7 +147,7 @@ impl Pool {
         chooser: &Chooser,
         now: Instant,
     ) -> Result<Lease, NoLease> {
-        self.tiers
+        self.serving(demand)
             .iter()
             .find_map(|tier| tier.lease(demand, chooser, now))
             .ok_or_else(|| self.refusal(demand, chooser, now))
@@ -143,7 +160,7 @@ impl Pool {
         chooser: &Chooser,
         now: Instant,
     ) -> Result<Instant, NoLease> {
-        let mut members = self.tiers.iter().flat_map(Tier::members);
+        let mut members = self.serving(demand).iter().flat_map(Tier::members);
         if members.any(|member| member.is_open_to(demand, chooser, now)) {
             return Ok(now);
         }
@@ -156,7 +173,8 @@ impl Pool {
     /// Whose turn it is by weight, without leasing it.
     #[inline]
     pub(crate) fn turn(&self) -> Option<&Member> {
-        self.tiers.first().map(|tier| &tier.members[tier.draw()])
+        let tier = self.tiers.first().or_else(|| self.unhealthy.first())?;
+        Some(&tier.members[tier.draw()])
     }
 
     #[cold]
@@ -177,7 +195,7 @@ impl Pool {
 
     /// The first instant at which an endpoint returns or a full one has room.
     fn not_before(&self, demand: &Demand<'_>, chooser: &Chooser, now: Instant) -> NoLease {
-        let members = self.tiers.iter().flat_map(Tier::members);
+        let members = self.serving(demand).iter().flat_map(Tier::members);
         let admitted = members.filter(|member| demand.admits(&member.cell));
         let mut opens = self.earliest;
         let mut too_large = None;
@@ -213,6 +231,9 @@ pub(crate) struct Tier {
     members: Box<[Member]>,
     schedule: Schedule,
     tickets: Tickets,
+    /// Turns for calls that could not use the one they drew: taken apart, so that such calls do not
+    /// use up the turns of others.
+    spare: Tickets,
 }
 
 /// A counter on a cache line of its own: it is the one word all picks of a tier write.
@@ -220,16 +241,27 @@ pub(crate) struct Tier {
 #[repr(align(128))]
 struct Tickets(AtomicU64);
 
-/// How many turns a pick takes before it looks through the whole tier. A turn is wasted only where
-/// the call has tried the endpoint, needs what it cannot do, or finds it full.
-const TURNS: usize = 4;
+/// How many spare turns a pick takes before it looks through the whole tier. They are taken only
+/// where the call has tried the endpoint, needs what it cannot do, or finds it full.
+const TURNS: u64 = 64;
 
 impl Tier {
     /// A tier whose members start with what they are owed; `None` where no weight is above zero.
-    pub(crate) fn new(number: u8, members: Vec<Member>, credits: &[f64]) -> Option<Self> {
+    ///
+    /// A schedule too large for credits goes on where `previous` stopped.
+    pub(crate) fn new(
+        number: u8,
+        members: Vec<Member>,
+        credits: &[f64],
+        previous: Option<&Self>,
+    ) -> Option<Self> {
         let weights: Vec<u64> = members.iter().map(|member| member.weight).collect();
         let schedule = Schedule::new(&weights, credits)?;
-        Some(Self { number, members: members.into(), schedule, tickets: Tickets::default() })
+        let drawn = previous.map_or(0, |tier| tier.tickets.0.load(Ordering::Relaxed));
+        let first = if schedule.keeps_credits() { 0 } else { drawn };
+        let tickets = |first| Tickets(AtomicU64::new(first));
+        let (tickets, spare) = (tickets(first), tickets(drawn));
+        Some(Self { number, members: members.into(), schedule, tickets, spare })
     }
 
     #[inline]
@@ -245,11 +277,15 @@ impl Tier {
     #[cold]
     fn lease_another(&self, demand: &Demand<'_>, chooser: &Chooser, now: Instant) -> Option<Lease> {
         let lease = |member: &Member| member.lease(demand, chooser, now);
-        let turns = 1..TURNS.min(self.members.len());
+        let turns = 0..TURNS.min(4 * self.members.len() as u64);
         turns
-            .map(|_| &self.members[self.draw()])
+            .map(|_| &self.members[self.draw_spare()])
             .find_map(lease)
             .or_else(|| self.members.iter().find_map(lease))
+    }
+
+    fn draw_spare(&self) -> usize {
+        self.schedule.member(self.spare.0.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The position whose turn it is.

@@ -104,16 +104,32 @@ impl Condition {
 #[derive(Debug)]
 pub(crate) struct EndpointState {
     health: HealthState,
-    disabled: Option<(Instant, ErrorKind)>,
+    disabled: Option<Block>,
     /// One a named model; one in all where the endpoint names none.
     models: Box<[ModelState]>,
     pub(crate) draining: bool,
 }
 
+/// Something that keeps an endpoint out for a time.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    since: Instant,
+    until: Instant,
+    why: ErrorKind,
+}
+
+impl Block {
+    /// Whether a success of an attempt that began at `started` says nothing about it: the attempt
+    /// had passed before the refusal came.
+    fn outlives(&self, started: Instant) -> bool {
+        started <= self.since
+    }
+}
+
 #[derive(Debug, Default)]
 struct ModelState {
-    cooling: Option<(Instant, ErrorKind)>,
-    disabled: Option<(Instant, ErrorKind)>,
+    cooling: Option<Block>,
+    disabled: Option<Block>,
     /// Rate limits without a hint since the last success.
     unhinted: u32,
 }
@@ -124,21 +140,21 @@ impl EndpointState {
         Self { health: HealthState::default(), disabled: None, models, draining: false }
     }
 
-    /// Takes note of how an attempt on the model in `slot` ended.
+    /// Takes note of how an attempt on the model in `slot` ended that began at `started`.
     pub(crate) fn note(
         &mut self,
         slot: Option<usize>,
         outcome: &Outcome,
         policy: &HealthPolicy,
-        now: Instant,
+        (started, now): (Instant, Instant),
         rng: &Rng,
     ) {
         let row = outcome.end.row();
         self.health.note(row.health, policy, now, rng);
         match (outcome.end, row.cooldown) {
-            (End::Success, _) => self.recover(slot, outcome, now, rng),
+            (End::Success, _) => self.recover(slot, outcome, (started, now), rng),
             (End::Failed(kind) | End::Broken(kind), Cooldown::Disable) => {
-                raise(&mut self.disabled, after(now, DISABLED_FOR), kind);
+                raise(&mut self.disabled, now, DISABLED_FOR, kind);
             }
             (End::Failed(kind) | End::Broken(kind), cooldown) => {
                 self.cool(slot, kind, cooldown, outcome.retry_hint, now, rng);
@@ -147,13 +163,23 @@ impl EndpointState {
         }
     }
 
-    /// A success proves the credentials, the model and the rate, unless it used the last of it up.
-    fn recover(&mut self, slot: Option<usize>, outcome: &Outcome, now: Instant, rng: &Rng) {
-        self.disabled = None;
+    /// A success proves the credentials, the model and the rate as they were when its attempt began,
+    /// unless it used the last of the rate up.
+    fn recover(
+        &mut self,
+        slot: Option<usize>,
+        outcome: &Outcome,
+        (started, now): (Instant, Instant),
+        rng: &Rng,
+    ) {
+        let still = |block: Option<Block>| block.filter(|block| block.outlives(started));
+        self.disabled = still(self.disabled);
         let model = self.model(slot);
-        *model = ModelState::default();
+        model.disabled = still(model.disabled);
+        model.cooling = still(model.cooling);
+        model.unhinted = 0;
         if let Some(reset) = exhausted(outcome) {
-            raise(&mut model.cooling, after(now, hinted(reset, rng)), ErrorKind::RateLimited);
+            raise(&mut model.cooling, now, hinted(reset, rng), ErrorKind::RateLimited);
         }
     }
 
@@ -170,16 +196,16 @@ impl EndpointState {
         let model = self.model(slot);
         match (cooldown, hint) {
             (Cooldown::RateLimit | Cooldown::IfHinted, Some(hint)) => {
-                raise(&mut model.cooling, after(now, hinted(hint, rng)), kind);
+                raise(&mut model.cooling, now, hinted(hint, rng), kind);
             }
             (Cooldown::RateLimit, None) => {
                 let pause = unhinted(model.unhinted, rng);
                 model.unhinted = model.unhinted.saturating_add(1);
-                raise(&mut model.cooling, after(now, pause), kind);
+                raise(&mut model.cooling, now, pause, kind);
             }
             // An endpoint that names no models may well have the next one that is asked for.
             (Cooldown::DisableModel, _) if named => {
-                raise(&mut model.disabled, after(now, DISABLED_FOR), kind);
+                raise(&mut model.disabled, now, DISABLED_FOR, kind);
             }
             _ => {}
         }
@@ -204,12 +230,12 @@ impl EndpointState {
             return Condition::Draining;
         }
         let model = &self.models[slot.unwrap_or(0)];
-        let running = |state: Option<(Instant, ErrorKind)>| state.filter(|&(until, _)| until > now);
-        if let Some((until, why)) = running(self.disabled).or_else(|| running(model.disabled)) {
-            return Condition::Disabled { until, why };
+        let running = |block: Option<Block>| block.filter(|block| block.until > now);
+        if let Some(block) = running(self.disabled).or_else(|| running(model.disabled)) {
+            return Condition::Disabled { until: block.until, why: block.why };
         }
-        if let Some((until, why)) = running(model.cooling) {
-            return Condition::Cooling { until, why };
+        if let Some(block) = running(model.cooling) {
+            return Condition::Cooling { until: block.until, why: block.why };
         }
         match self.health.verdict(now) {
             Verdict::Unhealthy { until, .. } => Condition::Unhealthy { until },
@@ -240,7 +266,7 @@ impl EndpointState {
         let models = self.models.iter().flat_map(|model| [model.cooling, model.disabled]);
         models
             .chain([self.disabled])
-            .filter_map(|state| state.map(|(until, _)| until))
+            .filter_map(|block| block.map(|block| block.until))
             .chain(self.health.next_change(policy, now))
             .filter(|&until| until > now)
             .min()
@@ -263,9 +289,10 @@ impl ModelState {
 
 /// A later end replaces an earlier one, never the other way round: two refusals in flight must not
 /// shorten each other's cooldown.
-fn raise(state: &mut Option<(Instant, ErrorKind)>, until: Instant, why: ErrorKind) {
-    if state.is_none_or(|(before, _)| before < until) {
-        *state = Some((until, why));
+fn raise(block: &mut Option<Block>, now: Instant, length: Duration, why: ErrorKind) {
+    let until = after(now, length);
+    if block.is_none_or(|before| before.until < until) {
+        *block = Some(Block { since: now, until, why });
     }
 }
 
@@ -302,7 +329,7 @@ mod tests {
         }
 
         fn note(&mut self, slot: usize, outcome: &Outcome) {
-            self.state.note(Some(slot), outcome, &self.policy, self.now, &self.rng);
+            self.state.note(Some(slot), outcome, &self.policy, (self.now, self.now), &self.rng);
         }
 
         fn fail(&mut self, slot: usize, error: &ProviderError) {
@@ -354,8 +381,22 @@ mod tests {
         let mut bench = Bench::new();
         bench.fail(0, &ProviderError::new(ErrorKind::RateLimited, ""));
         assert_eq!(bench.state.models[0].unhinted, 1);
+        bench.now += UNHINTED_CAP;
         bench.note(0, &Outcome::new(End::Success));
         assert!(bench.state.is_clean());
+    }
+
+    #[test]
+    fn a_late_success_of_an_earlier_attempt_ends_no_block() {
+        let mut bench = Bench::new();
+        let started = bench.now;
+        bench.now += Duration::from_secs(1);
+        bench.fail(0, &rate_limited(Duration::from_secs(60)));
+        bench.fail(1, &ProviderError::new(ErrorKind::Auth, ""));
+        let before = (bench.condition(0), bench.condition(1));
+        let success = Outcome::new(End::Success);
+        bench.state.note(Some(0), &success, &bench.policy, (started, bench.now), &bench.rng);
+        assert_eq!((bench.condition(0), bench.condition(1)), before);
     }
 
     #[test]
@@ -395,7 +436,7 @@ mod tests {
 
         let mut unnamed = EndpointState::new(0);
         let outcome = Outcome::failed(&missing, false);
-        unnamed.note(None, &outcome, &bench.policy, bench.now, &bench.rng);
+        unnamed.note(None, &outcome, &bench.policy, (bench.now, bench.now), &bench.rng);
         assert_eq!(unnamed.condition(None, bench.now), Condition::Eligible);
     }
 

@@ -145,7 +145,8 @@ impl<'a> Opening<'a> {
     /// A whole answer has no first content to wait for, so only the call's deadline bounds it.
     async fn whole(&self) -> Result<Box<ChatResponse>, Failure> {
         let Terms { place, deadline, .. } = self.terms;
-        let work = self.provider.complete(&self.ask.call.request, &self.cx);
+        // Called within the future: a provider may panic before it returns one.
+        let work = async { self.provider.complete(&self.ask.call.request, &self.cx).await };
         let work = AssertUnwindSafe(work).catch_unwind();
         match guarded(&mut Watchdog::default(), place, *deadline, work).await {
             Ok(answer) => flatten(answer).map(Box::new),
@@ -161,7 +162,8 @@ impl<'a> Opening<'a> {
             limits = limits.whole();
         }
         let mut watchdog = Watchdog::default();
-        let work = self.provider.stream(&self.ask.call.request, &self.cx);
+        // Called within the future: a provider may panic before it returns one.
+        let work = async { self.provider.stream(&self.ask.call.request, &self.cx).await };
         let work = AssertUnwindSafe(work).catch_unwind();
         let limit = limits.first_content();
         let stream = match guarded(&mut watchdog, place, limit, work).await {

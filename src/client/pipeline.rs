@@ -11,7 +11,7 @@ use crate::client::settlement::Settlement;
 use crate::client::stop::{Failed, Stop};
 use crate::client::stream::CompletionStream;
 use crate::client::watchdog::{Alarm, Watchdog, guarded};
-use crate::error::{Error, InvalidField};
+use crate::error::{Error, ErrorKind, InvalidField};
 use crate::event::Event;
 use crate::options::Call;
 use crate::outcome::Retry;
@@ -187,6 +187,10 @@ fn resumption(
     let opens = opens.map_err(|refusal| Stop::without_lease(refusal, now))?;
     if opens > now && (!fault || opens > after(now, client.retry.max_delay)) {
         return Err(Stop::without_lease(NoLease::NotBefore(Some(opens)), now));
+    }
+    // Whoever lacks the model, or the means to ask for what the call wants, will not get it by waiting.
+    if matches!(last.error.kind(), ErrorKind::ModelNotFound | ErrorKind::Unsupported) {
+        return Err(Stop::Refused(last.clone()));
     }
     // Moving on after a refusal is free; coming back to an endpoint is not.
     if !fault && !client.budget.withdraw(now) {

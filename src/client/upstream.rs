@@ -79,7 +79,13 @@ pub(super) struct Upstream {
     /// Since when nothing has arrived. The clock is read when the stream is first found pending
     /// after a chunk, not with every chunk.
     quiet_since: Option<Instant>,
+    /// Chunks that were ready one after the other.
+    in_a_row: u32,
 }
+
+/// After so many chunks in a row the clock is read and other tasks get their turn: a stream that is
+/// always ready must not outrun its deadline nor keep a worker to itself.
+const IN_A_ROW: u32 = 64;
 
 impl Upstream {
     pub(super) fn new(stream: ChunkStream, limits: Limits, bounds: ResponseBounds) -> Self {
@@ -89,6 +95,7 @@ impl Upstream {
             limits,
             first_content: None,
             quiet_since: None,
+            in_a_row: 0,
         }
     }
 
@@ -99,6 +106,15 @@ impl Upstream {
         watchdog: &mut Watchdog,
         call: &ActiveCall,
     ) -> Poll<Result<Chunk, Failure>> {
+        if self.in_a_row >= IN_A_ROW {
+            self.in_a_row = 0;
+            if let Some(failure) = self.overdue(call) {
+                self.close();
+                return Poll::Ready(Err(failure));
+            }
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let polled = match &mut self.stream {
             Some(stream) => poll_caught(stream, cx),
             None => Poll::Ready(None),
@@ -109,8 +125,21 @@ impl Upstream {
         }
     }
 
+    /// What stands against going on, as far as the clock and the client say.
+    fn overdue(&self, call: &ActiveCall) -> Option<Failure> {
+        if call.is_cut() {
+            return Some(Failure::CutOff);
+        }
+        let limit = match self.is_committed() {
+            true => self.limits.deadline,
+            false => self.limits.first_content,
+        };
+        (now() >= limit).then(|| self.limits.expired(limit, self.is_committed()))
+    }
+
     fn received(&mut self, item: Option<Result<Chunk, ProviderError>>) -> Result<Chunk, Failure> {
         self.quiet_since = None;
+        self.in_a_row += 1;
         let chunk = item.unwrap_or_else(|| Err(ended_early())).map_err(Failure::Provider)?;
         self.received.push(&chunk).map_err(Failure::Provider)?;
         if self.first_content.is_none() && chunk.is_content() {
@@ -128,6 +157,7 @@ impl Upstream {
         watchdog: &mut Watchdog,
         call: &ActiveCall,
     ) -> Poll<Result<Chunk, Failure>> {
+        self.in_a_row = 0;
         let limit = self.limit();
         let alarm = std::task::ready!(watchdog.poll(cx, call, limit));
         self.close();

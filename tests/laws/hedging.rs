@@ -159,7 +159,7 @@ async fn where_both_fail_the_call_is_retried_on_what_neither_used_and_not_hedged
 async fn where_both_fail_the_requests_own_fault_decides() {
     for (first, second) in [
         (ErrorKind::InvalidRequest, ErrorKind::Server),
-        (ErrorKind::Server, ErrorKind::Unsupported),
+        (ErrorKind::Server, ErrorKind::InvalidRequest),
     ] {
         let providers = [fails("first", first, 3), fails("second", second, 3), answers("x", 0)];
         let [first, second, third] = &providers;

@@ -60,18 +60,69 @@ async fn one_endpoint_is_tried_again_after_a_pause_that_has_jitter() {
 
 #[tokio::test(start_paused = true)]
 async fn a_fault_of_the_request_is_not_retried_anywhere() {
-    for kind in [
-        ErrorKind::InvalidRequest,
-        ErrorKind::ContextLength,
-        ErrorKind::ContentFilter,
-        ErrorKind::Unsupported,
-    ] {
+    for kind in [ErrorKind::InvalidRequest, ErrorKind::ContextLength, ErrorKind::ContentFilter] {
         let strict = always("strict", Answer::error(kind));
         let other = always("other", Answer::text("hi"));
         let error = client_over([&strict, &other]).complete("q").await.unwrap_err();
         assert!(matches!(&error, Error::Refused { error, .. } if error.kind() == kind), "{error}");
         assert_eq!(other.counts().started, 0, "{kind:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_endpoint_cannot_do_another_may_and_nobody_is_asked_twice() {
+    for kind in [ErrorKind::Unsupported, ErrorKind::ModelNotFound] {
+        let unable = always("unable", Answer::error(kind));
+        let able = always("able", Answer::text("hi"));
+        let done = client_over([&unable, &able]).complete("q").await.unwrap();
+        assert_eq!(tried(&done.report.attempts), ["unable", "able"]);
+
+        let error = client_over([&unable]).complete("q").await.unwrap_err();
+        assert!(matches!(&error, Error::Refused { .. }), "{error}");
+        assert_eq!(error.trail().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_that_began_before_a_rate_limit_does_not_end_it() {
+    let limited = ScriptedProvider::new("limited")
+        .then(Answer::text("slow").delay(seconds(5)))
+        .then(Answer::rate_limited(seconds(60)))
+        .forever(Answer::text("too early"));
+    let client = client_over([&limited]);
+    let (slow, refused) = futures::future::join(client.complete("a"), client.complete("b")).await;
+    assert_eq!(slow.unwrap().text(), "slow");
+    assert!(refused.is_err());
+    let error = client.complete("c").await.unwrap_err();
+    assert!(error.retry_after().is_some_and(|after| after > seconds(50)), "{error}");
+    assert_eq!(limited.counts().started, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_panics_before_it_returns_a_future_fails_only_its_attempt() {
+    struct Sudden;
+    impl evenkeel::Provider for Sudden {
+        fn id(&self) -> &str {
+            "sudden"
+        }
+
+        fn complete<'a, 'b, 'c, 'd>(
+            &'a self,
+            _: &'b evenkeel::ChatRequest,
+            _: &'c evenkeel::CallContext,
+        ) -> futures::future::BoxFuture<'d, Result<evenkeel::ChatResponse, ProviderError>>
+        where
+            'a: 'd,
+            'b: 'd,
+            'c: 'd,
+        {
+            panic!("before any future")
+        }
+    }
+    let builder = evenkeel::LlmClient::builder().endpoint(evenkeel::Endpoint::new(Sudden));
+    let client = builder.retry(RetryPolicy::never()).build().unwrap();
+    let error = client.complete("q").await.unwrap_err();
+    assert_eq!(error.provider_error().map(ProviderError::kind), Some(ErrorKind::Panicked));
 }
 
 #[tokio::test(start_paused = true)]

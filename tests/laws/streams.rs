@@ -144,6 +144,42 @@ async fn an_answer_larger_than_its_bound_is_refused() {
     assert_nothing_is_held(&client, [&flood]);
 }
 
+#[tokio::test]
+async fn a_stream_that_is_always_ready_does_not_outrun_its_deadline() {
+    struct Endless;
+    #[evenkeel::async_trait]
+    impl evenkeel::Provider for Endless {
+        fn id(&self) -> &str {
+            "endless"
+        }
+
+        async fn complete(
+            &self,
+            _: &evenkeel::ChatRequest,
+            _: &evenkeel::CallContext,
+        ) -> Result<evenkeel::ChatResponse, ProviderError> {
+            unreachable!("it streams")
+        }
+
+        async fn stream(
+            &self,
+            _: &evenkeel::ChatRequest,
+            _: &evenkeel::CallContext,
+        ) -> Result<evenkeel::ChunkStream, ProviderError> {
+            let first = futures::stream::iter([Ok(Chunk::text(0, "x"))]);
+            Ok(first.chain(futures::stream::repeat_with(|| Ok(Chunk::Heartbeat))).boxed())
+        }
+
+        fn capabilities(&self) -> evenkeel::Capabilities {
+            evenkeel::Capabilities::all()
+        }
+    }
+    let client = LlmClient::builder().endpoint(Endpoint::new(Endless)).build().unwrap();
+    let call = evenkeel::Call::from("q").deadline_in(std::time::Duration::from_millis(20));
+    let error = client.complete(call).await.unwrap_err();
+    assert!(matches!(error, Error::Deadline { .. }), "{error}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_long_stream_does_not_look_like_a_call_that_waits_for_content() {
     use evenkeel::balance::StrategyKind;

@@ -72,8 +72,17 @@ impl Schedule {
         }
     }
 
-    /// What each member is owed after `tickets` picks. Linear in the sum of the weights.
+    /// Whether it starts from credits. A rotation does not: it goes on where another one stopped.
+    pub(crate) const fn keeps_credits(&self) -> bool {
+        matches!(self.order, Order::Table { .. })
+    }
+
+    /// What each member is owed after `tickets` picks; nothing where no credits are kept. Linear in
+    /// the sum of the weights.
     pub(crate) fn credits_after(&self, tickets: u64) -> Vec<f64> {
+        if !self.keeps_credits() {
+            return vec![0.0; self.weights.len()];
+        }
         let whole = tickets / self.sum;
         // A whole steady pass gives everyone exactly its weight and leaves the credits alone.
         let settled = whole.saturating_sub(1) * self.sum;

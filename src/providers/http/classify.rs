@@ -90,16 +90,19 @@ impl Said {
         any.iter().any(|words| self.message.contains(words))
     }
 
+    /// For what disables an endpoint a sentence must be the server's own: further on it may quote
+    /// the request.
+    fn begins_with(&self, sentence: &str) -> bool {
+        self.message.trim_start().starts_with(sentence)
+    }
+
     fn account(&self) -> Option<ErrorKind> {
         // "You exceeded your current quota" is not among the words: one large server says it of
         // limits per minute.
         let broke = self.is(&[402])
             || self.named(&["insufficient_quota", "insufficient_user_quota", "billing"])
             || self.named(&["insufficient_balance", "insufficient_funds", "credits_exhausted"])
-            || (self.may_be_request()
-                && self.says(&["credit balance is too low", "insufficient balance"]))
-            || (self.may_be_request()
-                && self.says(&["insufficient credits", "insufficient_quota"]));
+            || (self.may_be_request() && self.begins_with("your credit balance is too low"));
         broke.then_some(ErrorKind::QuotaExhausted)
     }
 

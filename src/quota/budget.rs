@@ -1,0 +1,210 @@
+//! Budgets by calendar. Pure.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::quota::limits::Dimension;
+use crate::usage::Cost;
+
+/// So much per calendar day or month, in universal time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Budget {
+    /// What it counts.
+    pub dimension: Dimension,
+    /// How much of it.
+    pub amount: u64,
+    /// Per what.
+    pub period: Period,
+}
+
+/// A stretch of the calendar, in universal time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Period {
+    /// From midnight to midnight.
+    Day,
+    /// From the first of a month to the next.
+    Month,
+}
+
+impl Budget {
+    /// `amount` of `dimension` per `period`.
+    #[must_use]
+    pub const fn new(dimension: Dimension, amount: u64, period: Period) -> Self {
+        Self { dimension, amount, period }
+    }
+
+    /// Money per day.
+    #[must_use]
+    pub const fn daily_cost(amount: Cost) -> Self {
+        Self::new(Dimension::Cost, amount.nano_dollars(), Period::Day)
+    }
+
+    /// Money per month.
+    #[must_use]
+    pub const fn monthly_cost(amount: Cost) -> Self {
+        Self::new(Dimension::Cost, amount.nano_dollars(), Period::Month)
+    }
+
+    /// Input and output tokens per day.
+    #[must_use]
+    pub const fn daily_tokens(amount: u64) -> Self {
+        Self::new(Dimension::Tokens, amount, Period::Day)
+    }
+}
+
+const DAY: u64 = 86_400;
+
+impl Period {
+    /// The number of the period that contains `at`, and how long until it ends.
+    pub(crate) fn at(self, at: SystemTime) -> (u32, Duration) {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let day = (since.as_secs() / DAY) as i64;
+        let (number, next) = match self {
+            Self::Day => (day as u32, day + 1),
+            Self::Month => {
+                let month = month_of(day);
+                (month, first_day(month + 1))
+            }
+        };
+        let end = Duration::from_secs(next.unsigned_abs() * DAY);
+        (number, end.saturating_sub(since))
+    }
+}
+
+/// Months since year 0 of the civil date of a day since 1970. After Hinnant's `civil_from_days`.
+const fn month_of(day: i64) -> u32 {
+    let z = day + 719_468;
+    let era = z.div_euclid(146_097);
+    let of_era = z.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    // Years of this calendar begin in March.
+    let from_march = (5 * of_year + 2) / 153;
+    ((year_of_era + era * 400) * 12 + from_march + 2) as u32
+}
+
+/// The day since 1970 on which a month begins. The inverse of [`month_of`].
+const fn first_day(month: u32) -> i64 {
+    let (year, month) = (month as i64 / 12, month as i64 % 12 + 1);
+    let (year, from_march) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let of_year = (153 * from_march + 2) / 5;
+    let of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
+    era * 146_097 + of_era - 719_468
+}
+
+/// How much of a budget is used, in which period.
+#[derive(Debug, Default)]
+pub(crate) struct BudgetState {
+    period: u32,
+    used: u64,
+}
+
+impl BudgetState {
+    /// Takes `amount` if it fits; else how long until the period ends, or `None` if it never fits.
+    pub(crate) fn reserve(
+        &mut self,
+        budget: &Budget,
+        amount: u64,
+        wall: SystemTime,
+    ) -> Result<u32, Option<Duration>> {
+        match self.objection(budget, amount, wall) {
+            Some(left) => Err(left),
+            None => {
+                self.used += amount;
+                Ok(self.period)
+            }
+        }
+    }
+
+    /// Why `amount` does not fit: for how long, or `Some(None)` for ever.
+    pub(crate) fn objection(
+        &mut self,
+        budget: &Budget,
+        amount: u64,
+        wall: SystemTime,
+    ) -> Option<Option<Duration>> {
+        let (period, left) = budget.period.at(wall);
+        self.turn_to(period);
+        if amount > budget.amount {
+            return Some(None);
+        }
+        (self.used.saturating_add(amount) > budget.amount).then_some(Some(left))
+    }
+
+    /// Corrects what was reserved in `period` to what was used. What was reserved in a period that
+    /// is over stays there; only what was used beyond it counts now.
+    pub(crate) fn settle(&mut self, period: u32, reserved: u64, actual: u64) {
+        if period == self.period {
+            self.used = self.used.saturating_sub(reserved);
+        }
+        let added = if period == self.period { actual } else { actual.saturating_sub(reserved) };
+        self.used = self.used.saturating_add(added);
+    }
+
+    /// The clock of a machine may be set back; a period that has begun is not left again.
+    fn turn_to(&mut self, period: u32) {
+        if period > self.period {
+            *self = Self { period, used: 0 };
+        }
+    }
+
+    pub(crate) fn used(&mut self, budget: &Budget, wall: SystemTime) -> u64 {
+        self.turn_to(budget.period.at(wall).0);
+        self.used
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn months_end_where_the_calendar_says() {
+        // 2024-02-28T12:00:00Z, 2024-02-29T23:59:59Z, 2100-02-28T00:00:00Z, 2023-12-31T23:00:00Z
+        for (second, left) in [
+            (1_709_121_600, DAY / 2 + DAY),
+            (1_709_251_199, 1),
+            (4_107_456_000, DAY),
+            (1_704_063_600, 3_600),
+        ] {
+            assert_eq!(Period::Month.at(at(second)).1, Duration::from_secs(left), "{second}");
+        }
+    }
+
+    #[test]
+    fn every_day_of_four_centuries_lies_in_its_month() {
+        let mut month = month_of(-1);
+        for day in 0..146_097 {
+            let next = month_of(day);
+            assert!(next == month || (next == month + 1 && first_day(next) == day), "day {day}");
+            month = next;
+        }
+    }
+
+    #[test]
+    fn a_budget_is_whole_again_in_the_next_period_only() {
+        let budget = Budget::daily_tokens(100);
+        let mut state = BudgetState::default();
+        let noon = 1_709_121_600;
+        let period = state.reserve(&budget, 80, at(noon)).unwrap();
+        assert_eq!(state.reserve(&budget, 30, at(noon)), Err(Some(Duration::from_secs(DAY / 2))));
+        assert_eq!(state.reserve(&budget, 101, at(noon)), Err(None));
+        state.settle(period, 80, 60);
+        assert!(state.reserve(&budget, 40, at(noon)).is_ok());
+        assert_eq!(state.used(&budget, at(noon + DAY)), 0);
+        state.settle(period, 60, 75);
+        assert_eq!(state.used(&budget, at(noon + DAY)), 15, "the overrun is not forgotten");
+        assert_eq!(state.used(&budget, at(noon)), 15, "a clock that is set back opens nothing");
+    }
+}

@@ -1,0 +1,151 @@
+//! Why a call may not go on, and when it may.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::options::TenantId;
+use crate::quota::limits::{Dimension, OnLimit};
+
+/// Which kind of scope a limit belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Level {
+    /// The whole service.
+    Global,
+    /// One tenant.
+    Tenant,
+    /// One tenant on one model.
+    TenantModel,
+    /// A key of the application's own, by the name it was configured under.
+    Key(Arc<str>),
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Global => "global",
+            Self::Tenant => "tenant",
+            Self::TenantModel => "tenant and model",
+            Self::Key(name) => name,
+        })
+    }
+}
+
+/// Which limit stands against a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Never: the call is larger than the limit allows at once.
+    TooLarge {
+        /// What the limit counts.
+        dimension: Dimension,
+        /// How much the call needs.
+        amount: u64,
+        /// The most that is possible.
+        most: u64,
+    },
+    /// Not yet: the limit by rate is used up.
+    Rate {
+        /// What the limit counts.
+        dimension: Dimension,
+        /// Exactly when the call fits, if nothing else happens meanwhile.
+        retry_after: Duration,
+    },
+    /// Not yet: the budget of the period is used up.
+    Budget {
+        /// What the budget counts.
+        dimension: Dimension,
+        /// Until the period ends.
+        retry_after: Duration,
+    },
+    /// Not yet: as many calls as may are running. It ends when one of them does.
+    Concurrency {
+        /// Calls that may run at once.
+        limit: u32,
+    },
+    /// Not yet: more scopes are in use than the limiter keeps.
+    Saturated {
+        /// How many it keeps.
+        most: usize,
+    },
+}
+
+/// A call that does not fit its quota.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Denied {
+    /// Whose limit it is.
+    pub level: Level,
+    /// Which limit.
+    pub reason: Reason,
+    /// The tenant that was denied, when the call had one.
+    pub tenant: Option<TenantId>,
+    /// What the limit wants to happen.
+    pub(crate) on_limit: OnLimit,
+}
+
+impl Denied {
+    pub(crate) const fn new(level: Level, reason: Reason) -> Self {
+        Self { level, reason, tenant: None, on_limit: OnLimit::Reject }
+    }
+
+    /// With the tenant that was denied.
+    pub(crate) fn of(mut self, tenant: Option<&TenantId>) -> Self {
+        self.tenant = tenant.cloned();
+        self
+    }
+
+    /// The one of two that stands longer: never over not yet, later over sooner.
+    pub(crate) fn longer(self, other: Self) -> Self {
+        let rank = |denied: &Self| (denied.is_never(), denied.retry_after());
+        if rank(&other) > rank(&self) { other } else { self }
+    }
+
+    pub(crate) const fn waiting(mut self, on_limit: OnLimit) -> Self {
+        self.on_limit = on_limit;
+        self
+    }
+
+    /// When the call may be made again: `None` for never, and where only the end of a running call
+    /// tells.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self.reason {
+            Reason::Rate { retry_after, .. } | Reason::Budget { retry_after, .. } => {
+                Some(retry_after)
+            }
+            Reason::TooLarge { .. } | Reason::Concurrency { .. } | Reason::Saturated { .. } => None,
+        }
+    }
+
+    /// Whether waiting can never help.
+    #[must_use]
+    pub const fn is_never(&self) -> bool {
+        matches!(self.reason, Reason::TooLarge { .. })
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} limit", self.level)?;
+        if let Some(tenant) = &self.tenant {
+            write!(f, " of {tenant}")?;
+        }
+        match self.reason {
+            Reason::TooLarge { dimension, amount, most } => {
+                write!(f, " allows {most} {} at once, not {amount}", dimension.label())
+            }
+            Reason::Rate { dimension, retry_after } => {
+                write!(f, " on {} is reached, retry after {retry_after:?}", dimension.label())
+            }
+            Reason::Budget { dimension, retry_after } => {
+                write!(f, "'s {} budget is used up for {retry_after:?}", dimension.label())
+            }
+            Reason::Concurrency { limit } => write!(f, " of {limit} running calls is reached"),
+            Reason::Saturated { most } => write!(f, "er keeps {most} scopes, all of them in use"),
+        }
+    }
+}
+
+impl std::error::Error for Denied {}

@@ -1,0 +1,408 @@
+//! The limiter: scopes by level, reserved from all or none.
+
+use std::fmt;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::error::BuildError;
+use crate::options::TenantId;
+use crate::quota::amounts::Amounts;
+use crate::quota::builder::QuotaBuilder;
+use crate::quota::denied::{Denied, Level, Reason};
+use crate::quota::estimate::Estimator;
+use crate::quota::limits::{Dimension, Limits, OnLimit};
+use crate::quota::reservation::Reservation;
+use crate::quota::scope::{Held, Moment, Plan, Scope};
+use crate::quota::scopes::{ByScope, ScopeKey, Scopes};
+use crate::quota::turnstile::Turnstiles;
+use crate::request::ChatRequest;
+use crate::time::{Instant, now, wall_clock};
+use crate::usage::{Price, Usage};
+
+/// Kinds of scopes, as part of their keys.
+const TENANT: u32 = 0;
+const TENANT_MODEL: u32 = 1;
+const FIRST_KEY: u32 = 2;
+
+/// Holds tenants to their quotas: so many calls, tokens and nano-dollars per time, so many at once.
+///
+/// Cheap to clone; clones share everything. Usable without a client:
+///
+/// ```
+/// use evenkeel::quota::{Amounts, Limits, QuotaLimiter, Whose};
+/// use evenkeel::TenantId;
+///
+/// let quota = QuotaLimiter::builder()
+///     .per_tenant(Limits::new().tokens_per_minute(1_000))
+///     .build()?;
+///
+/// let tenant = TenantId::new("acme");
+/// let whose = Whose::tenant(&tenant);
+/// let reservation = quota.try_reserve(&whose, &Amounts::tokens(200, 800))?;
+/// let denied = quota.try_reserve(&whose, &Amounts::tokens(1, 0)).unwrap_err();
+/// assert!(denied.retry_after().is_some());
+///
+/// // The answer was shorter: the rest goes back.
+/// reservation.settle(&Amounts::tokens(200, 50));
+/// assert!(quota.try_reserve(&whose, &Amounts::tokens(100, 600)).is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct QuotaLimiter {
+    inner: Arc<Inner>,
+}
+
+/// What the clones of a limiter and its reservations share.
+pub(crate) struct Inner {
+    global: Option<Arc<Scope>>,
+    tenant: Option<Arc<Plan>>,
+    tenant_model: Option<Arc<Plan>>,
+    keys: Box<[(Arc<str>, Arc<Plan>)]>,
+    overrides: ByScope<Arc<Plan>>,
+    scopes: Scopes,
+    pub(crate) estimator: Estimator,
+    pub(crate) turnstiles: Turnstiles,
+    epoch: Instant,
+    needs_wall: bool,
+}
+
+/// Whose quota a call takes from.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct Whose<'a> {
+    /// Who pays; `None` is the anonymous tenant.
+    pub tenant: Option<&'a TenantId>,
+    /// The logical model.
+    pub model: Option<&'a str>,
+    /// Keys of the application's own, by the name their limits are configured under.
+    pub keys: &'a [(Arc<str>, Arc<str>)],
+}
+
+impl<'a> Whose<'a> {
+    /// A tenant, on no model in particular.
+    #[must_use]
+    pub const fn tenant(tenant: &'a TenantId) -> Self {
+        Self { tenant: Some(tenant), model: None, keys: &[] }
+    }
+
+    /// Of a tenant that may be anonymous, on a model, with keys.
+    #[must_use]
+    pub const fn new(
+        tenant: Option<&'a TenantId>,
+        model: Option<&'a str>,
+        keys: &'a [(Arc<str>, Arc<str>)],
+    ) -> Self {
+        Self { tenant, model, keys }
+    }
+
+    pub(crate) fn tenant_name(&self) -> &'a str {
+        self.tenant.map_or("", TenantId::as_str)
+    }
+
+    pub(crate) fn model_name(&self) -> &'a str {
+        self.model.unwrap_or("")
+    }
+}
+
+/// The scopes of one call, in the order in which they are reserved from.
+pub(crate) type CallScopes = SmallVec<[Arc<Scope>; 3]>;
+
+impl QuotaLimiter {
+    /// Starts a configuration.
+    pub fn builder() -> QuotaBuilder {
+        QuotaBuilder::default()
+    }
+
+    pub(crate) fn from_inner(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Takes `amounts` from every limit that applies, or from none.
+    ///
+    /// Takes no lock and allocates nothing for a tenant that is known. The reservation is to be
+    /// [settled](Reservation::settle) with what was used.
+    ///
+    /// # Errors
+    /// [`Denied`] names the limit; of several that stand against the call, the one that does so
+    /// longest, and its [`retry_after`](Denied::retry_after) is exact.
+    pub fn try_reserve(&self, whose: &Whose<'_>, amounts: &Amounts) -> Result<Reservation, Denied> {
+        self.try_reserve_at(whose, amounts, now())
+    }
+
+    /// As [`try_reserve`](Self::try_reserve), at an instant the caller has read already.
+    ///
+    /// # Errors
+    /// As [`try_reserve`](Self::try_reserve).
+    pub fn try_reserve_at(
+        &self,
+        whose: &Whose<'_>,
+        amounts: &Amounts,
+        now: Instant,
+    ) -> Result<Reservation, Denied> {
+        let now = self.inner.moment(now);
+        let scopes = self.inner.scopes_of(whose, now)?;
+        self.inner.reserve(&scopes, whose, amounts, now)
+    }
+
+    /// Takes `amounts`, and where limits say so waits for them until `deadline`: first come, first
+    /// served per tenant.
+    ///
+    /// # Errors
+    /// [`Denied`] where a limit refuses, where waiting cannot help, and at once where the wait would
+    /// be longer than the deadline allows.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the line.
+    pub async fn reserve(
+        &self,
+        whose: &Whose<'_>,
+        amounts: &Amounts,
+        deadline: Instant,
+    ) -> Result<Reservation, Denied> {
+        crate::quota::turnstile::reserve(self, whose, amounts, deadline).await
+    }
+
+    /// A handle on a tenant's scope, for tenants that call all the time: it spares the look-up.
+    ///
+    /// # Errors
+    /// [`Denied`] where more scopes are in use than the limiter keeps.
+    pub fn handle(&self, tenant: &TenantId) -> Result<TenantHandle, Denied> {
+        let whose = Whose::tenant(tenant);
+        let scopes = self.inner.scopes_of(&whose, self.inner.moment(now()))?;
+        Ok(TenantHandle { limiter: self.clone(), tenant: tenant.clone(), scopes })
+    }
+
+    /// What `request` is expected to use. `counted` is a provider's own count of its input tokens.
+    #[must_use]
+    pub fn estimate(
+        &self,
+        request: &ChatRequest,
+        counted: Option<u64>,
+        whose: &Whose<'_>,
+        price: Option<Price>,
+    ) -> Amounts {
+        let (tenant, model) = (whose.tenant_name(), whose.model_name());
+        self.inner.estimator.amounts(request, counted, tenant, model, price)
+    }
+
+    /// Learns from what a call really used, for the estimates to come.
+    pub fn learn(&self, request: &ChatRequest, usage: &Usage, whose: &Whose<'_>) {
+        self.inner.estimator.learn(request, usage, whose.tenant_name(), whose.model_name());
+    }
+
+    /// Gives one tenant limits of its own, from now on. How full its limits are stays as it is;
+    /// calls that are running are settled against the old ones.
+    ///
+    /// # Errors
+    /// Names the field at fault.
+    pub fn set_tenant_limits(&self, tenant: &TenantId, limits: &Limits) -> Result<(), BuildError> {
+        limits.validate("limits")?;
+        let key = self.inner.scopes.key(TENANT, tenant.as_str(), "");
+        let plan = Arc::new(Plan::new(Level::Tenant, limits));
+        self.inner.overrides.insert(key, Arc::clone(&plan));
+        self.inner.scopes.replan(key, plan, self.inner.moment(now()));
+        Ok(())
+    }
+
+    /// Gives one tenant the limits all have.
+    pub fn clear_tenant_limits(&self, tenant: &TenantId) {
+        let key = self.inner.scopes.key(TENANT, tenant.as_str(), "");
+        self.inner.overrides.remove(&key);
+        if let Some(plan) = &self.inner.tenant {
+            self.inner.scopes.replan(key, Arc::clone(plan), self.inner.moment(now()));
+        }
+    }
+
+    /// What is left to a tenant of each of its limits by rate, and how many of its calls run; `None`
+    /// where nothing of its quota is in use.
+    #[must_use]
+    pub fn usage(&self, tenant: &TenantId) -> Option<TenantUsage> {
+        let key = self.inner.scopes.key(TENANT, tenant.as_str(), "");
+        let scope = self.inner.scopes.peek(key)?;
+        let available = scope.available(self.inner.moment(now())).collect();
+        Some(TenantUsage { available, running: scope.running() })
+    }
+
+    /// How many scopes are in use.
+    #[must_use]
+    pub fn scopes(&self) -> usize {
+        self.inner.scopes.len()
+    }
+
+    pub(crate) const fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+}
+
+/// What is left to a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TenantUsage {
+    /// What could be taken now, by dimension, in the order of configuration.
+    pub available: Vec<(Dimension, u64)>,
+    /// Calls that are running.
+    pub running: u32,
+}
+
+/// A tenant's scope, held.
+#[derive(Clone)]
+pub struct TenantHandle {
+    limiter: QuotaLimiter,
+    tenant: TenantId,
+    scopes: CallScopes,
+}
+
+impl TenantHandle {
+    /// As [`QuotaLimiter::try_reserve_at`], without looking the tenant up. Limits of keys and of a
+    /// tenant on a model do not apply.
+    ///
+    /// # Errors
+    /// As [`QuotaLimiter::try_reserve`].
+    pub fn try_reserve_at(&self, amounts: &Amounts, now: Instant) -> Result<Reservation, Denied> {
+        let inner = &self.limiter.inner;
+        let whose = Whose::tenant(&self.tenant);
+        inner.reserve(&self.scopes, &whose, amounts, inner.moment(now))
+    }
+}
+
+impl Inner {
+    pub(crate) fn new(
+        global: &Limits,
+        tenant: &Limits,
+        tenant_model: &Limits,
+        keys: &[(Arc<str>, Limits)],
+        most: usize,
+        estimator: Estimator,
+    ) -> Self {
+        let plan = |level, limits: &Limits| {
+            let plan = Plan::new(level, limits);
+            (!plan.is_empty()).then(|| Arc::new(plan))
+        };
+        let keyed = |(name, limits): &(Arc<str>, Limits)| {
+            Some((Arc::clone(name), plan(Level::Key(Arc::clone(name)), limits)?))
+        };
+        let all = [global, tenant, tenant_model].into_iter().chain(keys.iter().map(|(_, l)| l));
+        let needs_wall = all.into_iter().any(|limits| !limits.budgets.is_empty());
+        Self {
+            global: plan(Level::Global, global).map(Scope::new),
+            tenant: plan(Level::Tenant, tenant),
+            tenant_model: plan(Level::TenantModel, tenant_model),
+            keys: keys.iter().filter_map(keyed).collect(),
+            overrides: ByScope::default(),
+            scopes: Scopes::new(most),
+            estimator,
+            turnstiles: Turnstiles::default(),
+            epoch: now(),
+            needs_wall,
+        }
+    }
+
+    pub(crate) fn override_tenant(&self, tenant: &TenantId, limits: &Limits) {
+        let key = self.scopes.key(TENANT, tenant.as_str(), "");
+        self.overrides.insert(key, Arc::new(Plan::new(Level::Tenant, limits)));
+    }
+
+    /// Calendar time is read only where a budget asks for it.
+    pub(crate) fn moment(&self, at: Instant) -> Moment {
+        let needs_wall = self.needs_wall || !self.overrides.is_empty();
+        let wall = if needs_wall { wall_clock() } else { std::time::UNIX_EPOCH };
+        Moment { nanos: at.saturating_duration_since(self.epoch).as_nanos() as u64, wall }
+    }
+
+    pub(crate) fn line(&self, whose: &Whose<'_>) -> ScopeKey {
+        self.scopes.key(TENANT, whose.tenant_name(), "")
+    }
+
+    /// The scopes a call takes from, from the widest to the narrowest.
+    pub(crate) fn scopes_of(&self, whose: &Whose<'_>, now: Moment) -> Result<CallScopes, Denied> {
+        let mut scopes: CallScopes = self.global.iter().cloned().collect();
+        if self.tenant.is_some() || !self.overrides.is_empty() {
+            scopes.extend(self.tenant_scope(whose, now)?);
+        }
+        if let Some(plan) = &self.tenant_model {
+            let key = self.scopes.key(TENANT_MODEL, whose.tenant_name(), whose.model_name());
+            scopes.push(self.scope(key, plan, whose, now)?);
+        }
+        for (kind, (name, plan)) in (FIRST_KEY..).zip(&self.keys) {
+            if let Some((_, value)) = whose.keys.iter().find(|(key, _)| key == name) {
+                scopes.push(self.scope(self.scopes.key(kind, value, ""), plan, whose, now)?);
+            }
+        }
+        Ok(scopes)
+    }
+
+    fn tenant_scope(&self, whose: &Whose<'_>, now: Moment) -> Result<Option<Arc<Scope>>, Denied> {
+        let key = self.line(whose);
+        let own = match self.overrides.is_empty() {
+            true => None,
+            false => self.overrides.get(&key).map(|plan| Arc::clone(&plan)),
+        };
+        let plan = own.as_ref().or(self.tenant.as_ref());
+        plan.map(|plan| self.scope(key, plan, whose, now)).transpose()
+    }
+
+    fn scope(
+        &self,
+        key: ScopeKey,
+        plan: &Arc<Plan>,
+        whose: &Whose<'_>,
+        now: Moment,
+    ) -> Result<Arc<Scope>, Denied> {
+        self.scopes.get(key, || Arc::clone(plan), now).ok_or_else(|| {
+            let reason = Reason::Saturated { most: self.scopes.most() };
+            Denied::new(plan.level.clone(), reason).of(whose.tenant)
+        })
+    }
+
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        scopes: &[Arc<Scope>],
+        whose: &Whose<'_>,
+        amounts: &Amounts,
+        now: Moment,
+    ) -> Result<Reservation, Denied> {
+        let mut held: SmallVec<[Held; 3]> = SmallVec::new();
+        for scope in scopes {
+            match scope.reserve(amounts, now) {
+                Ok(taken) => held.push(taken),
+                Err(denied) => {
+                    held.into_iter().for_each(|held| held.cancel(now));
+                    return Err(worst(scopes, denied, amounts, now).of(whose.tenant));
+                }
+            }
+        }
+        Ok(Reservation::new(Arc::clone(self), held, *amounts))
+    }
+}
+
+/// What stands longest against a call that was denied, over all its scopes.
+#[cold]
+fn worst(scopes: &[Arc<Scope>], denied: Denied, amounts: &Amounts, now: Moment) -> Denied {
+    let waits = denied.on_limit;
+    let objections = scopes.iter().filter_map(|scope| scope.objection(amounts, now));
+    let mut worst = objections.fold(denied, Denied::longer);
+    // A limit that rejects is not made to wait by another one that does.
+    if waits == OnLimit::Reject {
+        worst.on_limit = OnLimit::Reject;
+    }
+    worst
+}
+
+impl fmt::Debug for QuotaLimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QuotaLimiter").field("scopes", &self.scopes()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("scopes", &self.scopes.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TenantHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantHandle").field("tenant", &self.tenant).finish_non_exhaustive()
+    }
+}
