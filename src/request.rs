@@ -574,7 +574,7 @@ impl fmt::Debug for ResponseFormat {
 }
 
 /// How an answer is sampled. `None` leaves a choice to the server.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Sampling {
@@ -616,6 +616,32 @@ impl Sampling {
     }
 }
 
+/// Stop strings are content, so only their number is shown.
+impl fmt::Debug for Sampling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            max_output_tokens,
+            temperature,
+            top_p,
+            top_k,
+            stop,
+            seed,
+            frequency_penalty,
+            presence_penalty,
+        } = self;
+        f.debug_struct("Sampling")
+            .field("max_output_tokens", max_output_tokens)
+            .field("temperature", temperature)
+            .field("top_p", top_p)
+            .field("top_k", top_k)
+            .field("stop", &stop.len())
+            .field("seed", seed)
+            .field("frequency_penalty", frequency_penalty)
+            .field("presence_penalty", presence_penalty)
+            .finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -641,6 +667,7 @@ mod tests {
                 strict: true,
             })
             .extra("user", "secret-extra")
+            .sampling(Sampling { stop: vec!["secret-stop".into()], ..Sampling::new() })
     }
 
     #[test]

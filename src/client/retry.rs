@@ -92,10 +92,10 @@ impl RetryPolicy {
         if !(0.0..=1.0).contains(&budget_ratio) {
             return Err(BuildError::new("retry.budget_ratio", "must be between 0 and 1"));
         }
-        if !(0.0..=1e6).contains(&budget_per_second) {
+        if budget_per_second != 0.0 && !(1e-6..=1e6).contains(&budget_per_second) {
             return Err(BuildError::new(
                 "retry.budget_per_second",
-                "must be between 0 and 1,000,000",
+                "must be 0, or between 0.000001 and 1,000,000",
             ));
         }
         Ok(())
