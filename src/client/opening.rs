@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
 
 use crate::balance::Demand;
 use crate::chunk::{Chunk, ChunkStream};
+use crate::client::active::ActiveCall;
 use crate::client::attempt::Attempt;
 use crate::client::terms::Terms;
 use crate::client::upstream::{Failure, Limits, Upstream};
@@ -67,13 +69,14 @@ pub(super) struct Committed {
     pub(super) attempt: Attempt,
 }
 
-/// What an attempt opened.
+/// What an attempt opened. Boxed where it arrives: it is handed on through several futures, each of
+/// which would carry the room for it and copy it.
 #[derive(Debug)]
 pub(super) enum Opened {
     /// The provider answered whole.
-    Whole(ChatResponse),
+    Whole(Box<ChatResponse>),
     /// Content is arriving.
-    Stream(OpenedStream),
+    Stream(Box<OpenedStream>),
 }
 
 /// A stream whose first content has arrived.
@@ -83,6 +86,17 @@ pub(super) struct OpenedStream {
     pub(super) primed: VecDeque<Chunk>,
     pub(super) upstream: Upstream,
     pub(super) watchdog: Watchdog,
+}
+
+impl OpenedStream {
+    /// The next chunk from upstream.
+    pub(super) fn poll_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+        place: &ActiveCall,
+    ) -> Poll<Result<Chunk, Failure>> {
+        self.upstream.poll_chunk(cx, &mut self.watchdog, place)
+    }
 }
 
 impl Opened {
@@ -120,7 +134,7 @@ impl<'a> Opening<'a> {
     }
 
     /// Runs until the first content.
-    pub(super) async fn run(self) -> Result<Opened, Failure> {
+    pub(super) async fn run(&self) -> Result<Opened, Failure> {
         if self.ask.streams(self.capabilities) {
             self.stream().await.map(Opened::Stream)
         } else {
@@ -129,35 +143,35 @@ impl<'a> Opening<'a> {
     }
 
     /// A whole answer has no first content to wait for, so only the call's deadline bounds it.
-    async fn whole(self) -> Result<ChatResponse, Failure> {
-        let Self { terms, ask, provider, cx, .. } = self;
+    async fn whole(&self) -> Result<Box<ChatResponse>, Failure> {
+        let Terms { place, deadline, .. } = self.terms;
         // Called within the future: a provider may panic before it returns one.
-        let work = async { provider.complete(&ask.call.request, &cx).await };
+        let work = async { self.provider.complete(&self.ask.call.request, &self.cx).await };
         let work = AssertUnwindSafe(work).catch_unwind();
-        match guarded(&mut Watchdog::default(), &terms.place, terms.deadline, work).await {
-            Ok(answer) => flatten(answer),
+        match guarded(&mut Watchdog::default(), place, *deadline, work).await {
+            Ok(answer) => flatten(answer).map(Box::new),
             Err(Alarm::CutOff) => Err(Failure::CutOff),
             Err(Alarm::Limit) => Err(Failure::Deadline),
         }
     }
 
-    async fn stream(self) -> Result<OpenedStream, Failure> {
-        let Self { terms, ask, provider, capabilities, cx, started } = self;
-        let mut limits = Limits::new(started, terms.timeouts, terms.deadline);
-        if !capabilities.streaming {
+    async fn stream(&self) -> Result<Box<OpenedStream>, Failure> {
+        let Terms { place, deadline, timeouts, .. } = self.terms;
+        let mut limits = Limits::new(self.started, *timeouts, *deadline);
+        if !self.capabilities.streaming {
             limits = limits.whole();
         }
         let mut watchdog = Watchdog::default();
         // Called within the future: a provider may panic before it returns one.
-        let work = async { provider.stream(&ask.call.request, &cx).await };
+        let work = async { self.provider.stream(&self.ask.call.request, &self.cx).await };
         let work = AssertUnwindSafe(work).catch_unwind();
         let limit = limits.first_content();
-        let stream = match guarded(&mut watchdog, &terms.place, limit, work).await {
+        let stream = match guarded(&mut watchdog, place, limit, work).await {
             Ok(stream) => flatten(stream)?,
             Err(Alarm::CutOff) => return Err(Failure::CutOff),
             Err(Alarm::Limit) => return Err(limits.expired(limit, false)),
         };
-        prime(terms, stream, limits, watchdog).await
+        prime(self.terms, stream, limits, watchdog).await
     }
 }
 
@@ -178,18 +192,18 @@ async fn prime(
     terms: &Terms,
     stream: ChunkStream,
     limits: Limits,
-    mut watchdog: Watchdog,
-) -> Result<OpenedStream, Failure> {
-    let mut upstream = Upstream::new(stream, limits, terms.client.bounds);
-    let mut primed = VecDeque::new();
+    watchdog: Watchdog,
+) -> Result<Box<OpenedStream>, Failure> {
+    let upstream = Upstream::new(stream, limits, terms.client.bounds);
+    let mut opened = Box::new(OpenedStream { primed: VecDeque::new(), upstream, watchdog });
     loop {
-        let chunk = poll_fn(|cx| upstream.poll_chunk(cx, &mut watchdog, &terms.place)).await?;
+        let chunk = poll_fn(|cx| opened.poll_chunk(cx, &terms.place)).await?;
         let complete = chunk.is_done();
-        primed.push_back(chunk);
-        if complete || upstream.is_committed() {
-            return Ok(OpenedStream { primed, upstream, watchdog });
+        opened.primed.push_back(chunk);
+        if complete || opened.upstream.is_committed() {
+            return Ok(opened);
         }
-        if primed.len() > MAX_PREAMBLE {
+        if opened.primed.len() > MAX_PREAMBLE {
             return Err(Failure::Provider(endless_preamble()));
         }
     }

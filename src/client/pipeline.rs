@@ -25,7 +25,7 @@ pub(super) async fn complete(client: &Arc<Inner>, call: Call) -> Result<Completi
     match opened {
         Opened::Whole(response) => {
             let report = settlement.succeed(attempt, &response);
-            Ok(Completion::new(response, report))
+            Ok(Completion::new(*response, report))
         }
         Opened::Stream(opened) => {
             CompletionStream::new(opened, attempt, settlement).into_completion().await

@@ -27,7 +27,8 @@ pub(super) async fn open(
     attempt: Attempt,
 ) -> Result<Result<Committed, Failed>, Stop> {
     match delay(terms, books, ask, &attempt) {
-        Some(delay) => hedged(terms, books, ask, attempt, delay).await,
+        // Boxed, so that calls that are not hedged do not carry the room for it.
+        Some(delay) => Box::pin(hedged(terms, books, ask, attempt, delay)).await,
         None => {
             let opened = Opening::of(terms, ask, &attempt).run().await;
             books.conclude(terms, attempt, opened)
@@ -94,7 +95,8 @@ struct Contender<'a> {
 
 impl<'a> Contender<'a> {
     fn new(terms: &'a Terms, ask: Ask<'a>, attempt: Attempt) -> Self {
-        Self { work: Box::pin(Opening::of(terms, ask, &attempt).run()), attempt }
+        let opening = Opening::of(terms, ask, &attempt);
+        Self { work: Box::pin(async move { opening.run().await }), attempt }
     }
 
     /// Cancels the work.

@@ -60,13 +60,16 @@ impl Stop {
     /// The reason this gives for going on with another model; `None` where the call is over.
     pub(super) fn reason_to_fall_back(&self) -> Option<FallbackOn> {
         match self {
-            Self::Refused(failed) if failed.retry() == Retry::FallbackModel => {
-                FallbackOn::of(failed.error.kind())
-            }
+            Self::Refused(failed) => match failed.retry() {
+                Retry::FallbackModel => FallbackOn::of(failed.error.kind()),
+                // Another endpoint might have done, but there is none.
+                Retry::OtherEndpoint | Retry::Budgeted => Some(FallbackOn::Unavailable),
+                Retry::No => None,
+            },
             Self::Exhausted(_) | Self::NoEndpoint(_) | Self::Unavailable(_) => {
                 Some(FallbackOn::Unavailable)
             }
-            Self::Refused(_) | Self::Deadline(_) | Self::CutOff => None,
+            Self::Deadline(_) | Self::CutOff => None,
         }
     }
 

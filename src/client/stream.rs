@@ -1,6 +1,5 @@
 //! A streaming answer, with everything its call has acquired.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,8 +11,7 @@ use crate::chunk::Chunk;
 use crate::client::attempt::Attempt;
 use crate::client::opening::OpenedStream;
 use crate::client::settlement::Settlement;
-use crate::client::upstream::{Failure, Upstream};
-use crate::client::watchdog::Watchdog;
+use crate::client::upstream::Failure;
 use crate::error::{Error, InvalidField};
 use crate::report::{CallReport, EndpointId, Phase};
 use crate::response::Completion;
@@ -27,7 +25,6 @@ use crate::response::Completion;
 /// cancels the generation upstream, frees the call's place and settles what was used.
 #[must_use = "a stream that is dropped cancels its call"]
 pub struct CompletionStream {
-    primed: VecDeque<Chunk>,
     /// `None` once the call has ended, though the stream may live on.
     running: Option<Running>,
     ttft: Option<Duration>,
@@ -37,18 +34,15 @@ pub struct CompletionStream {
 /// All that a streaming call holds. The order is that of dropping: the connection ends before the
 /// attempt, and the attempt before its call.
 struct Running {
-    upstream: Upstream,
-    watchdog: Watchdog,
+    opened: Box<OpenedStream>,
     attempt: Attempt,
     settlement: Settlement,
 }
 
 impl CompletionStream {
-    pub(super) fn new(opened: OpenedStream, attempt: Attempt, settlement: Settlement) -> Self {
-        let OpenedStream { primed, upstream, watchdog } = opened;
+    pub(super) fn new(opened: Box<OpenedStream>, attempt: Attempt, settlement: Settlement) -> Self {
         let ttft = settlement.books().ttft();
-        let running = Some(Running { upstream, watchdog, attempt, settlement });
-        Self { primed, running, ttft, outcome: None }
+        Self { running: Some(Running { opened, attempt, settlement }), ttft, outcome: None }
     }
 
     /// The endpoint the call is committed to; `None` once the stream has failed.
@@ -90,10 +84,7 @@ impl CompletionStream {
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
         let Some(running) = &mut self.running else { return Poll::Ready(None) };
-        let received = match self.primed.pop_front() {
-            Some(chunk) => Ok(chunk),
-            None => ready!(running.poll_chunk(cx)),
-        };
+        let received = ready!(running.poll_chunk(cx));
         let item = match received {
             Ok(chunk) => {
                 if chunk.is_done() {
@@ -112,21 +103,23 @@ impl CompletionStream {
 
 impl Running {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Chunk, Failure>> {
-        let Self { upstream, watchdog, settlement, .. } = self;
-        upstream.poll_chunk(cx, watchdog, &settlement.terms().place)
+        match self.opened.primed.pop_front() {
+            Some(chunk) => Poll::Ready(Ok(chunk)),
+            None => self.opened.poll_chunk(cx, &self.settlement.terms().place),
+        }
     }
 
     fn complete(self) -> Box<Completion> {
-        let Self { mut upstream, attempt, settlement, .. } = self;
-        let response = upstream.take_response();
+        let Self { mut opened, attempt, settlement } = self;
+        let response = opened.upstream.take_response();
         let report = settlement.succeed(attempt, &response);
         Box::new(Completion::new(response, report))
     }
 
     #[cold]
     fn fail(self, failure: Failure) -> Error {
-        let Self { mut upstream, attempt, mut settlement, .. } = self;
-        let partial = upstream.take_response();
+        let Self { mut opened, attempt, mut settlement } = self;
+        let partial = opened.upstream.take_response();
         match failure {
             Failure::Provider(error) => settlement.interrupted(attempt, error, partial),
             Failure::Deadline => {
