@@ -274,19 +274,9 @@ fn bounded(text: Cow<'static, str>) -> Cow<'static, str> {
     if text.len() <= MAX_MESSAGE_BYTES {
         return text;
     }
-    let end = text.floor_char_boundary_at(MAX_MESSAGE_BYTES);
+    // `str::floor_char_boundary` is younger than the declared minimum Rust version.
+    let end = (0..=MAX_MESSAGE_BYTES).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     Cow::Owned(format!("{}...", &text[..end]))
-}
-
-/// `str::floor_char_boundary` is younger than the declared minimum Rust version.
-trait FloorCharBoundary {
-    fn floor_char_boundary_at(&self, index: usize) -> usize;
-}
-
-impl FloorCharBoundary for str {
-    fn floor_char_boundary_at(&self, index: usize) -> usize {
-        (0..=index.min(self.len())).rev().find(|&at| self.is_char_boundary(at)).unwrap_or(0)
-    }
 }
 
 impl fmt::Display for ProviderError {

@@ -53,7 +53,8 @@ impl Rng {
     }
 }
 
-fn mix(mut z: u64) -> u64 {
+/// The mixing function alone: every bit of `z` changes half of the result's bits.
+pub(crate) fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)

@@ -7,6 +7,7 @@
 //! next by score.
 
 use crate::balance::strategy::candidate::{Candidate, Candidates};
+use crate::rng::mix;
 
 /// How far above its share of the running calls an endpoint may go.
 const BOUND: f64 = 1.25;
@@ -46,10 +47,4 @@ fn score(candidate: &Candidate<'_>, key: u64) -> f64 {
     let hash = mix(key ^ candidate.member().cell.seed);
     let unit = ((hash >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
     -candidate.weight() / unit.ln()
-}
-
-const fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }

@@ -91,11 +91,10 @@ impl Provider for Anthropic {
         cx: &CallContext,
     ) -> Result<ChatResponse, ProviderError> {
         let body = self.body(request, cx, false)?;
-        let answer = self.inner.transport.whole(MESSAGES, body, cx.into()).await?;
-        let decoded = decode::response(&answer.body, cx.keep_raw);
-        let mut response = decoded
-            .map_err(|error| self.inner.transport.scrub(answer.meta.note_in_error(error)))?;
-        answer.meta.note_in(&mut response);
+        let decode = |body: &[u8]| decode::response(body, cx.keep_raw);
+        let transport = &self.inner.transport;
+        let (mut response, meta) = transport.whole(MESSAGES, body, cx.into(), decode).await?;
+        meta.note_in(&mut response);
         Ok(response)
     }
 

@@ -58,13 +58,6 @@ pub(crate) struct Transport {
     bounds: HttpBounds,
 }
 
-/// A whole answer.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub body: Vec<u8>,
-    pub meta: Meta,
-}
-
 /// What an answer's headers said.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Meta {
@@ -146,19 +139,21 @@ impl Transport {
         self.base.host_str().unwrap_or_default()
     }
 
-    /// Posts JSON and reads the whole answer.
-    pub(crate) async fn whole(
+    /// Posts JSON and returns what `decode` makes of the whole answer. Failures, those of `decode`
+    /// included, carry what the headers said and no key.
+    pub(crate) async fn whole<T>(
         &self,
         path: &str,
         json: Vec<u8>,
         attempt: Attempt<'_>,
-    ) -> Result<Answer, ProviderError> {
+        decode: impl FnOnce(&[u8]) -> Result<T, ProviderError>,
+    ) -> Result<(T, Meta), ProviderError> {
         let sent = self.post(path, json, "application/json", attempt);
         let read = async {
             let (response, meta) = sent.await?;
-            let read = body::read(response, self.bounds.body).await;
-            let body = read.map_err(|error| meta.note_in_error(error))?;
-            Ok(Answer { body, meta })
+            let body = body::read(response, self.bounds.body).await;
+            let decoded = body.and_then(|body| decode(&body));
+            Ok((decoded.map_err(|error| meta.note_in_error(error))?, meta))
         };
         read.await.map_err(|error| self.secrets.scrub(error))
     }
@@ -189,11 +184,6 @@ impl Transport {
             }
         };
         answered.await.map_err(|error| self.secrets.scrub(error))
-    }
-
-    /// Cuts the keys out of an error that was found in an [`Answer`].
-    pub(crate) fn scrub(&self, error: ProviderError) -> ProviderError {
-        self.secrets.scrub(error)
     }
 
     async fn open(

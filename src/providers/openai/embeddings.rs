@@ -55,9 +55,9 @@ impl Embedder for OpenAiEmbedder {
             return Ok(Vec::new());
         }
         let ask = Ask { model: &self.model, input: texts, dimensions: self.dimensions };
-        let answer = self.transport.whole("embeddings", to_json(&ask)?, Attempt::default()).await?;
-        decode(&answer.body, texts.len(), self.dimensions)
-            .map_err(|error| self.transport.scrub(answer.meta.note_in_error(error)))
+        let decode = |body: &[u8]| decode(body, texts.len(), self.dimensions);
+        let sent = self.transport.whole("embeddings", to_json(&ask)?, Attempt::default(), decode);
+        sent.await.map(|(embeddings, _)| embeddings)
     }
 }
 

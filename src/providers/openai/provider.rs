@@ -114,11 +114,9 @@ impl Provider for OpenAi {
         cx: &CallContext,
     ) -> Result<ChatResponse, ProviderError> {
         let body = encode::chat(request, cx, &self.dialect, false)?;
-        let answer = self.transport.whole(CHAT, body, cx.into()).await?;
-        let decoded = decode::chat(&answer.body, cx.keep_raw);
-        let mut response =
-            decoded.map_err(|error| self.transport.scrub(answer.meta.note_in_error(error)))?;
-        answer.meta.note_in(&mut response);
+        let decode = |body: &[u8]| decode::chat(body, cx.keep_raw);
+        let (mut response, meta) = self.transport.whole(CHAT, body, cx.into(), decode).await?;
+        meta.note_in(&mut response);
         Ok(response)
     }
 
