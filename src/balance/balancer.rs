@@ -1,6 +1,7 @@
 //! The balancer: a pure core of endpoint states behind a lock, and a snapshot in front of it.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
@@ -11,15 +12,18 @@ use crate::balance::chooser::{Ask, Chooser};
 use crate::balance::demand::{Demand, NoLease};
 use crate::balance::endpoint::Endpoint;
 use crate::balance::lease::Lease;
+use crate::balance::quote::Quote;
 use crate::balance::registry::Registry;
 use crate::balance::snapshot::Snapshot;
 use crate::balance::state::Condition;
 use crate::balance::status::EndpointStatus;
+use crate::balance::strategy::StrategyKind;
 use crate::error::BuildError;
 use crate::event::{Emitter, Event};
 use crate::outcome::Outcome;
 use crate::provider::Provider;
 use crate::report::EndpointId;
+use crate::request::ChatRequest;
 use crate::sync::Mutex;
 use crate::time::{Instant, now};
 
@@ -120,6 +124,24 @@ impl Balancer {
     pub fn earliest(&self, demand: &Demand<'_>, now: Instant) -> Result<Instant, NoLease> {
         let ask = Ask::new(demand, &self.shared.chooser, now);
         self.shared.snapshot_at(now).pool(demand.model).earliest(&ask)
+    }
+
+    /// What a call of `request` for `model` may come to, for whoever reserves for it before it is
+    /// made. A provider counts tokens on the caller's thread, if it counts at all.
+    #[must_use]
+    pub fn quote(&self, request: &ChatRequest, model: Option<&str>, now: Instant) -> Quote {
+        let snapshot = self.shared.snapshot_at(now);
+        let pool = snapshot.pool(model);
+        let count = |provider: &dyn Provider| {
+            // It is the application's code, and only an estimate is lost.
+            catch_unwind(AssertUnwindSafe(|| provider.count_tokens(request))).ok().flatten()
+        };
+        Quote { price: pool.dearest(), input_tokens: pool.any_provider().and_then(count) }
+    }
+
+    /// Whether a demand's affinity tells.
+    pub(crate) fn heeds_affinity(&self) -> bool {
+        matches!(self.shared.chooser.strategy, StrategyKind::Affinity | StrategyKind::Custom(_))
     }
 
     /// Whether any endpoint serves `model`, whatever its state. Takes the lock.

@@ -151,11 +151,12 @@ impl RequestQueue {
         Inner::line_up(&self.inner, waiter, place, now)?.await
     }
 
-    /// The gate may have opened: whoever's turn it is asks it.
+    /// The gate may have opened: whoever's turn it is asks it. Costs next to nothing while nobody
+    /// waits.
     ///
     /// May be called from within a gate, a pass's destructor, or anywhere else.
     pub fn reopen(&self) {
-        self.inner.knock();
+        self.inner.freed();
     }
 
     /// Takes no more calls. Those that wait go on waiting.
@@ -182,6 +183,12 @@ impl RequestQueue {
     /// Waits until no call waits and none is running.
     pub async fn drained(&self) {
         self.inner.until(|inner| inner.waiting() == 0 && inner.running() == 0).await;
+    }
+
+    /// How many calls wait. One atomic load.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.inner.waiting()
     }
 
     /// Whether it takes no more calls.
