@@ -12,6 +12,7 @@ use crate::balance::chooser::{Ask, Chooser};
 use crate::balance::demand::{Demand, NoLease};
 use crate::balance::endpoint::Endpoint;
 use crate::balance::lease::Lease;
+use crate::balance::listeners::Subscription;
 use crate::balance::quote::Quote;
 use crate::balance::registry::Registry;
 use crate::balance::snapshot::Snapshot;
@@ -211,6 +212,22 @@ impl Balancer {
         self.change(|registry, _| registry.remove(id).map(drop).ok_or_else(|| unknown(id)))
     }
 
+    /// Calls `listener` whenever a lease may be had that could not be had before: when a lease has
+    /// ended, settled or dropped, when an endpoint was added, replaced, reweighted, drained or
+    /// removed, and when a probe has let one back in. Whoever waits for one asks again then.
+    ///
+    /// It is not called for what time alone brings about: [`NoLease::NotBefore`] names that instant.
+    /// It is called on the thread that caused the change, under no lock of the balancer's, and may
+    /// ask for a lease itself. It should be quick, and must not end a lease each time it is called,
+    /// for that calls it again. A panic in it is caught. What races with the subscription itself may
+    /// go untold. Without a listener, a lease's end pays one relaxed load for it.
+    ///
+    /// The balancer does not keep the listener alive, the subscription does; so it may hold the
+    /// balancer.
+    pub fn subscribe(&self, listener: impl Fn() + Send + Sync + 'static) -> Subscription {
+        self.shared.chooser.listeners.add(listener)
+    }
+
     fn edit(
         &self,
         id: &EndpointId,
@@ -230,6 +247,8 @@ impl Balancer {
         let mut registry = self.shared.registry.lock();
         let changed = change(&mut registry, &self.shared)?;
         self.shared.publish(&registry, now());
+        drop(registry);
+        self.shared.chooser.listeners.tell();
         Ok(changed)
     }
 
@@ -319,6 +338,7 @@ impl Shared {
         self.publish(&registry, now);
         drop(registry);
         self.report(cell, condition, "probe", now);
+        self.chooser.listeners.tell();
     }
 
     fn publish(&self, registry: &Registry, now: Instant) {

@@ -14,6 +14,7 @@ mod health;
 mod hedging;
 mod leases;
 mod limits;
+mod listeners;
 mod outcomes;
 mod retries;
 mod secrets;
