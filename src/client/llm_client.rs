@@ -149,13 +149,6 @@ impl LlmClient {
     }
 }
 
-impl Inner {
-    /// Whether calls wait in the queue.
-    pub(super) fn has_waiting_calls(&self) -> bool {
-        self.waiting.as_ref().is_some_and(|waiting| waiting.queue.depth() > 0)
-    }
-}
-
 impl fmt::Debug for LlmClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LlmClient")

@@ -51,13 +51,14 @@ async fn run(
     validate(call)?;
     let mut settlement = Settlement::begin(client, call)?;
     let mut ask = Ask { call, mode, fallback: None };
-    if let Err(stop) = reserve(&mut settlement, call).await {
-        return Err(stop.end(settlement, ask.model()));
-    }
+    let mut at = match reserve(&mut settlement, call).await {
+        Ok(at) => at,
+        Err(stop) => return Err(stop.end(settlement, ask.model())),
+    };
     let mut since = settlement.terms().start;
     let mut left = 0;
     loop {
-        let stop = match serve(&mut settlement, ask, since).await {
+        let stop = match serve(&mut settlement, ask, since, at).await {
             Ok(committed) => return Ok((committed, settlement)),
             Err(stop) => stop,
         };
@@ -68,7 +69,8 @@ async fn run(
         settlement.fall_back(Arc::clone(next));
         ask.fallback = Some(next);
         left += 1;
-        since = now();
+        at = now();
+        since = at;
     }
 }
 
@@ -101,15 +103,16 @@ fn emit_fallback(client: &Inner, ask: Ask<'_>, to: &str, why: FallbackOn) {
 }
 
 /// Makes attempts with one model until the call is committed to one, or no other may follow. The
-/// call has waited since `since`.
+/// call has waited since `since`; it is `at` now.
 async fn serve(
     settlement: &mut Settlement,
     ask: Ask<'_>,
     mut since: Instant,
+    mut at: Instant,
 ) -> Result<Committed, Stop> {
     let mut last = None;
     loop {
-        let lease = acquire(settlement, ask, since, last.as_ref()).await?;
+        let lease = acquire(settlement, ask, at, last.as_ref()).await?;
         let (terms, books) = settlement.parts();
         let attempt = books.start(terms, lease, since);
         let failed = match race::open(terms, books, ask, attempt).await? {
@@ -119,7 +122,8 @@ async fn serve(
             }
             Err(failed) => failed,
         };
-        since = failed.at;
+        at = failed.at;
+        since = at;
         last = Some(go_on(settlement, failed)?);
     }
 }

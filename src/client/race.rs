@@ -62,8 +62,9 @@ async fn hedged(
     }
 }
 
-/// Starts an attempt beside `first`, where an endpoint the call has not tried is free at once, no
-/// other call waits for it, and the client's budget allows it.
+/// Starts an attempt beside `first`, where an endpoint the call has not tried is free at once and
+/// the client's budget allows it. What is free is wanted by nobody: a queue hands it to whoever waits
+/// for it.
 fn start_beside(
     terms: &Terms,
     books: &mut Books,
@@ -72,9 +73,6 @@ fn start_beside(
 ) -> Option<Attempt> {
     let now = now();
     books.note_tried(first.key());
-    if terms.client.has_waiting_calls() {
-        return None;
-    }
     let demand = ask.demand(&terms.client).excluding(books.tried());
     let balancer = &terms.client.balancer;
     // Looked up before anything is taken: a hedge that cannot be costs no budget, and one that may

@@ -7,11 +7,13 @@ use crate::event::Event;
 use crate::options::Call;
 use crate::quota::Whose;
 use crate::report::Phase;
+use crate::time::{Instant, now};
 
-/// Takes what the call is expected to use, or waits for it where its limits say so.
-pub(super) async fn reserve(settlement: &mut Settlement, call: &Call) -> Result<(), Stop> {
+/// Takes what the call is expected to use, or waits for it where its limits say so. Returns when the
+/// call goes on.
+pub(super) async fn reserve(settlement: &mut Settlement, call: &Call) -> Result<Instant, Stop> {
     let (terms, books) = settlement.parts();
-    let Some(quota) = &terms.client.quota else { return Ok(()) };
+    let Some(quota) = &terms.client.quota else { return Ok(terms.start) };
     let model = call.request.model.as_deref();
     let whose = Whose::new(call.options.tenant.as_ref(), model, &call.options.quota_keys);
     let quote = terms.client.balancer.quote(&call.request, model, terms.start);
@@ -22,7 +24,7 @@ pub(super) async fn reserve(settlement: &mut Settlement, call: &Call) -> Result<
     match guarded(&mut watchdog, &terms.place, terms.deadline, reserving).await {
         Ok(Ok(reservation)) => {
             books.bill().hold(reservation);
-            Ok(())
+            Ok(if watchdog.is_armed() { now() } else { terms.start })
         }
         Ok(Err(denied)) => {
             terms.client.emitter.emit(|| Event::QuotaDenied {

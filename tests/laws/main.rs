@@ -16,6 +16,8 @@ mod leases;
 mod limits;
 mod listeners;
 mod outcomes;
+mod queueing;
+mod quotas;
 mod retries;
 mod secrets;
 mod strategies;
