@@ -140,12 +140,12 @@ async fn in_turn(
         None => None,
     };
     let wanted = Wanted::new(ask, &demand, settlement.books().tried(), again.flatten());
-    let lease = line_up(settlement, ask, &demand, wanted).await?;
+    let (lease, waited) = line_up(settlement, ask, &demand, wanted).await?;
     let terms = settlement.terms();
     if let Some(failed) = last {
         emit_retry(terms, failed, lease.started());
     }
-    if lease.started() > now {
+    if waited {
         let waited = lease.started().saturating_duration_since(now);
         terms.client.emitter.emit(|| Event::Queued { waited });
     }
@@ -180,12 +180,13 @@ fn may_return(
     }
 }
 
+/// The lease, and whether the call had to wait for it.
 async fn line_up(
     settlement: &mut Settlement,
     ask: Ask<'_>,
     demand: &Demand<'_>,
     wanted: Wanted,
-) -> Result<Lease, Stop> {
+) -> Result<(Lease, bool), Stop> {
     let (terms, slot) = settlement.waiting();
     let Some(Waiting { queue, gate, .. }) = &terms.client.waiting else {
         unreachable!("only calls of clients with a queue line up")
@@ -200,7 +201,7 @@ async fn line_up(
     };
     let mut watchdog = Watchdog::default();
     match guarded(&mut watchdog, &terms.place, terms.deadline, lining_up).await {
-        Ok(Ok(lease)) => Ok(lease),
+        Ok(Ok(lease)) => Ok((lease, watchdog.is_armed())),
         Ok(Err(refused)) => Err(not_let_through(terms, refused)),
         Err(alarm) => Err(stop(alarm)),
     }

@@ -20,9 +20,10 @@ use crate::time::{Instant, now};
 
 /// A call whose answer is wanted whole.
 pub(super) async fn complete(client: &Arc<Inner>, call: Call) -> Result<Completion, Error> {
-    let (Committed { opened, attempt }, settlement) = run(client, &call, Mode::Whole).await?;
+    let (Committed { opened, attempt }, mut settlement) = run(client, &call, Mode::Whole).await?;
     match opened {
         Opened::Whole(response) => {
+            settlement.parts().1.bill().receive(response.content_bytes());
             let report = settlement.succeed(attempt, &response);
             Ok(Completion::new(*response, report))
         }

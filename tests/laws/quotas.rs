@@ -82,6 +82,10 @@ async fn a_success_is_charged_what_the_server_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_success_nobody_counted_is_charged_its_input_and_what_was_received() {
     assert_eq!(charge_of(Answer::text("eight by")).await, (INPUT + 2, 1));
+    let whole = always("only", Answer::text("eight by")).streaming(false);
+    let client = client_over(&whole);
+    client.complete(question()).await.unwrap();
+    assert_eq!(charged(&client), (INPUT + 2, 1));
 }
 
 #[tokio::test(start_paused = true)]
