@@ -6,6 +6,7 @@
 
 mod cancellation;
 mod changes;
+mod contention;
 mod deadlines;
 mod doubles;
 mod estimates;
