@@ -8,6 +8,7 @@
 use crate::balance::{Demand, Lease, NoLease};
 use crate::client::gate::{Waiting, Wanted};
 use crate::client::opening::Ask;
+use crate::client::retry::Withdrawal;
 use crate::client::settlement::Settlement;
 use crate::client::stop::{Failed, Stop};
 use crate::client::terms::Terms;
@@ -62,7 +63,7 @@ async fn at_once(
 
 /// Every endpoint was tried: pauses, then takes one that was tried before, the last one last.
 async fn again(settlement: &Settlement, demand: &Demand<'_>, last: &Failed) -> Result<Lease, Stop> {
-    let at = resumption(settlement, demand, last)?;
+    let (at, paid) = resumption(settlement, demand, last)?;
     let terms = settlement.terms();
     emit_retry(terms, last, at);
     pause_until(terms, at).await?;
@@ -70,18 +71,20 @@ async fn again(settlement: &Settlement, demand: &Demand<'_>, last: &Failed) -> R
     let balancer = &terms.client.balancer;
     let tried = settlement.books().tried();
     let newest = &tried[tried.len().saturating_sub(1)..];
-    balancer
+    let lease = balancer
         .try_lease(&demand.excluding(newest), now)
         .or_else(|_| balancer.try_lease(demand, now))
-        .map_err(|refusal| Stop::without_lease(refusal, now))
+        .map_err(|refusal| Stop::without_lease(refusal, now))?;
+    paid.map(Withdrawal::spend);
+    Ok(lease)
 }
 
-/// When a call whose endpoints were all tried may try one of them again.
+/// When a call whose endpoints were all tried may try one of them again, and what that costs.
 fn resumption(
     settlement: &Settlement,
     demand: &Demand<'_>,
     last: &Failed,
-) -> Result<Instant, Stop> {
+) -> Result<(Instant, Option<Withdrawal>), Stop> {
     let (terms, now) = (settlement.terms(), last.at);
     let client = &terms.client;
     let fault = last.retry() == Retry::Budgeted;
@@ -93,12 +96,14 @@ fn resumption(
     if is_lasting(last) {
         return Err(Stop::Refused(last.clone()));
     }
-    // Moving on after a refusal is free; coming back to an endpoint is not.
-    if !fault && !client.budget.withdraw(now) {
-        return Err(Stop::Exhausted(last.clone()));
-    }
+    let exhausted = || Stop::Exhausted(last.clone());
+    // Moving on after a refusal is free; coming back to an endpoint is not. A fault is paid for.
+    let paid = match fault {
+        true => None,
+        false => Some(Withdrawal::from(client, now).ok_or_else(exhausted)?),
+    };
     let at = pause(settlement, last).max(opens);
-    if at < terms.deadline { Ok(at) } else { Err(Stop::Exhausted(last.clone())) }
+    if at < terms.deadline { Ok((at, paid)) } else { Err(exhausted()) }
 }
 
 /// Whether its endpoint will say the same again: whoever lacks the model, or the means to ask for

@@ -8,6 +8,7 @@ use crate::client::llm_client::Inner;
 use crate::client::opening::{Ask, Committed, Mode, Opened};
 use crate::client::race;
 use crate::client::reserve::reserve;
+use crate::client::retry::Withdrawal;
 use crate::client::settlement::Settlement;
 use crate::client::stop::{Failed, Stop};
 use crate::client::stream::CompletionStream;
@@ -111,9 +112,10 @@ async fn serve(
     mut since: Instant,
     mut at: Instant,
 ) -> Result<Committed, Stop> {
-    let mut last = None;
+    let (mut last, mut paid) = (None, None);
     loop {
         let lease = acquire(settlement, ask, at, last.as_ref()).await?;
+        paid.take().map(Withdrawal::spend);
         let (terms, books) = settlement.parts();
         let attempt = books.start(terms, lease, since);
         let failed = match race::open(terms, books, ask, attempt).await? {
@@ -125,21 +127,25 @@ async fn serve(
         };
         at = failed.at;
         since = at;
-        last = Some(go_on(settlement, failed)?);
+        paid = go_on(settlement, &failed)?;
+        last = Some(failed);
     }
 }
 
-/// Decides whether another attempt may follow a failed one.
-fn go_on(settlement: &Settlement, failed: Failed) -> Result<Failed, Stop> {
+/// Decides whether another attempt may follow a failed one, and takes what it costs.
+fn go_on(settlement: &Settlement, failed: &Failed) -> Result<Option<Withdrawal>, Stop> {
     let terms = settlement.terms();
     match failed.retry() {
-        Retry::No | Retry::FallbackModel => Err(Stop::Refused(failed)),
-        _ if !settlement.books().may_try_again(terms) => Err(Stop::Exhausted(failed)),
-        Retry::Budgeted if !terms.client.budget.withdraw(failed.at) => {
-            let endpoint = failed.endpoint.as_str();
-            terms.client.emitter.emit(|| Event::RetryBudgetExhausted { endpoint });
-            Err(Stop::Exhausted(failed))
+        Retry::No | Retry::FallbackModel => Err(Stop::Refused(failed.clone())),
+        _ if !settlement.books().may_try_again(terms) => Err(Stop::Exhausted(failed.clone())),
+        Retry::OtherEndpoint => Ok(None),
+        Retry::Budgeted => {
+            let paid = Withdrawal::from(&terms.client, failed.at);
+            paid.map(Some).ok_or_else(|| {
+                let endpoint = failed.endpoint.as_str();
+                terms.client.emitter.emit(|| Event::RetryBudgetExhausted { endpoint });
+                Stop::Exhausted(failed.clone())
+            })
         }
-        Retry::Budgeted | Retry::OtherEndpoint => Ok(failed),
     }
 }

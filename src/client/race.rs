@@ -12,6 +12,7 @@ use futures::future::{BoxFuture, Either, select};
 use crate::client::attempt::Attempt;
 use crate::client::books::Books;
 use crate::client::opening::{Ask, Committed, Opened, Opening};
+use crate::client::retry::Withdrawal;
 use crate::client::stop::{Failed, Stop};
 use crate::client::terms::Terms;
 use crate::client::upstream::Failure;
@@ -78,8 +79,9 @@ fn start_beside(
     // Looked up before anything is taken: a hedge that cannot be costs no budget, and one that may
     // not be costs no endpoint its turn.
     if balancer.earliest(&demand, now).is_ok_and(|at| at <= now) {
-        if terms.client.budget.withdraw(now) {
+        if let Some(paid) = Withdrawal::from(&terms.client, now) {
             let lease = balancer.try_lease(&demand, now).ok()?;
+            paid.spend();
             return Some(books.start_hedge(terms, lease, first));
         }
         let endpoint = first.endpoint().as_str();

@@ -1,9 +1,11 @@
 //! Whether a failed attempt is followed by another one. Pure but for one atomic word.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::llm_client::Inner;
 use crate::error::BuildError;
 use crate::rng::Rng;
 use crate::sync::{AtomicU64, Ordering};
@@ -156,6 +158,12 @@ impl RetryBudget {
             || self.withdraw_allowance(now)
     }
 
+    /// Pays in a retry that was taken out and not made.
+    fn put_back(&self) {
+        let add = |earned: u64| Some((earned + RETRY).min(CAPACITY));
+        let _ = self.earned.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
     /// A bucket of ten retries that refills at the allowed rate, kept as the instant at which it
     /// will be full again.
     fn withdraw_allowance(&self, now: Instant) -> bool {
@@ -167,6 +175,33 @@ impl RetryBudget {
             (until - now <= burst).then_some(until)
         };
         self.spent_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+}
+
+/// A retry that was taken out of a client's budget. It goes back unless it is made.
+#[must_use]
+pub(super) struct Withdrawal {
+    /// `None` once the retry is made.
+    client: Option<Arc<Inner>>,
+}
+
+impl Withdrawal {
+    /// Takes out one retry, if there is one.
+    pub(super) fn from(client: &Arc<Inner>, now: Instant) -> Option<Self> {
+        client.budget.withdraw(now).then(|| Self { client: Some(Arc::clone(client)) })
+    }
+
+    /// The retry is made.
+    pub(super) fn spend(mut self) {
+        self.client = None;
+    }
+}
+
+impl Drop for Withdrawal {
+    fn drop(&mut self) {
+        if let Some(client) = &self.client {
+            client.budget.put_back();
+        }
     }
 }
 
@@ -234,7 +269,6 @@ mod models {
     use super::*;
     use crate::time::now;
     use loom::thread;
-    use std::sync::Arc;
 
     fn budget(ratio: f64, per_second: f64, start: Instant) -> RetryBudget {
         RetryBudget::new(&RetryPolicy::new().budget(ratio, per_second), start)

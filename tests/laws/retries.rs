@@ -257,3 +257,25 @@ async fn a_failure_counts_as_slow_as_the_time_it_was_given() {
     let status = &client.balancer().status(time::now())[0];
     assert_eq!(status.ttft, Some(seconds(40)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_cannot_be_made_is_not_paid_for() {
+    let busy =
+        Answer::fail(ProviderError::new(ErrorKind::Overloaded, "").with_retry_after(seconds(60)));
+    let provider = ScriptedProvider::new("only")
+        .repeat(10, busy)
+        .then(Answer::error(ErrorKind::Server))
+        .forever(Answer::text("hi"));
+    let client = builder_over([&provider])
+        .retry(RetryPolicy::new().budget(0.0, 1e-6).delays(Duration::ZERO, Duration::ZERO))
+        .build()
+        .unwrap();
+    for _ in 0..10 {
+        // There is no other endpoint, and this one asked to be left alone.
+        let error = client.complete("q").await.unwrap_err();
+        assert!(matches!(error, Error::Unavailable(_)), "{error}");
+        tokio::time::advance(seconds(400)).await;
+    }
+    let done = client.complete("q").await.unwrap();
+    assert_eq!(done.report.attempts.len(), 2, "the ten retries are still there");
+}

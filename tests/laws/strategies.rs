@@ -312,3 +312,29 @@ fn a_call_that_has_tried_the_preferred_endpoint_gets_the_next_one() {
         assert!(balancer.try_lease(&demand.excluding(&tried), now()).is_err());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_one_session_go_to_one_endpoint_and_so_do_prompts_that_begin_alike() {
+    let endpoints = ["a", "b", "c", "d"].map(|id| {
+        Endpoint::new(ScriptedProvider::new(id).forever(evenkeel::testing::Answer::text("hi")))
+    });
+    let balancer = over(endpoints).strategy(StrategyKind::Affinity).build().unwrap();
+    let client = evenkeel::LlmClient::builder().balancer(balancer).build().unwrap();
+    let home = async |call: evenkeel::Call| {
+        let done = client.complete(call).await.unwrap();
+        done.report.served_by.endpoint().unwrap().clone()
+    };
+    let mut homes = std::collections::BTreeSet::new();
+    for session in 0..12 {
+        let key = format!("session {session}");
+        let first = home(ChatRequest::new("m").user("hello").session(key.clone())).await;
+        let next = home(ChatRequest::new("m").user("something else").session(key)).await;
+        assert_eq!(first, next);
+        let system = format!("system prompt {session}").repeat(200);
+        let alike = ["one", "two"].map(|q| ChatRequest::new("m").system(&*system).user(q));
+        let [one, two] = alike;
+        assert_eq!(home(one.into()).await, home(two.into()).await);
+        homes.insert(first);
+    }
+    assert!(homes.len() > 1, "{homes:?}");
+}
