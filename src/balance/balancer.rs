@@ -127,6 +127,12 @@ impl Balancer {
         self.shared.snapshot_at(now).pool(demand.model).earliest(&ask)
     }
 
+    /// Whether an endpoint that is not excluded could ever serve `demand`, whatever its state.
+    pub(crate) fn could_serve(&self, demand: &Demand<'_>, now: Instant) -> bool {
+        let ask = Ask::new(demand, &self.shared.chooser, now);
+        self.shared.snapshot_at(now).pool(demand.model).knows_one_for(&ask)
+    }
+
     /// What a call of `request` for `model` may come to, for whoever reserves for it before it is
     /// made. A provider counts tokens on the caller's thread, if it counts at all.
     #[must_use]

@@ -157,6 +157,10 @@ impl Pool {
         }
     }
 
+    pub(crate) fn knows_one_for(&self, ask: &Ask<'_>) -> bool {
+        self.all.iter().any(|known| ask.admits(known.cell.capabilities.bits(), known.cell.key))
+    }
+
     pub(crate) const fn dearest(&self) -> Option<Price> {
         self.dearest
     }

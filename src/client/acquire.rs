@@ -175,8 +175,8 @@ fn may_return(
     }
     if is_lasting(last) {
         let fresh = demand.excluding(settlement.books().tried());
-        let others = balancer.earliest(&fresh, now);
-        return if others.is_ok() { Ok(None) } else { Err(Stop::Refused(last.clone())) };
+        let others = balancer.could_serve(&fresh, now);
+        return if others { Ok(None) } else { Err(Stop::Refused(last.clone())) };
     }
     match last.retry() {
         Retry::Budgeted => Ok(Some(pause(settlement, last))),

@@ -339,3 +339,208 @@ async fn a_fallback_model_has_a_place_of_its_own() {
     assert_eq!(second.unwrap_err().label(), "deadline");
     assert_eq!(client.queue().unwrap().stats().running, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_waits_out_its_pause_also_in_the_queue() {
+    let provider = ScriptedProvider::new("only")
+        .then(Answer::error(ErrorKind::Server))
+        .forever(Answer::text("done"));
+    let client = builder_over([Endpoint::new(provider)])
+        .retry(RetryPolicy::new().delays(seconds(50), seconds(50)))
+        .build()
+        .unwrap();
+    let done = client.complete(question()).await.unwrap();
+    // A random part of fifty seconds; the seed is fixed.
+    assert!(done.report.queued > seconds(1), "{:?}", done.report.queued);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_was_not_tried_is_not_paused_for() {
+    let first = ScriptedProvider::new("first")
+        .repeat(2, Answer::text("done"))
+        .forever(Answer::error(ErrorKind::Server));
+    let second = ScriptedProvider::new("second")
+        .then(Answer::rate_limited(seconds(3)))
+        .forever(Answer::text("done"));
+    let client = builder_over([Endpoint::new(first).weight(1), Endpoint::new(second).weight(1)])
+        .retry(RetryPolicy::new().delays(seconds(50), seconds(50)).budget(1.0, 100.0))
+        .build()
+        .unwrap();
+    client.complete(question()).await.unwrap();
+    let refused = client.complete(question()).await.unwrap();
+    assert_eq!(tried(&refused.report.attempts), ["second", "first"]);
+    // The second endpoint is out for three seconds, and the first one fails meanwhile.
+    let done = client.complete(question()).await.unwrap();
+    assert_eq!(tried(&done.report.attempts), ["first", "second"]);
+    assert!(done.report.queued < seconds(4), "{:?}", done.report.queued);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_comes_back_to_the_endpoint_it_left_longest_ago() {
+    let failing = |id| always(id, Answer::error(ErrorKind::Server));
+    let (heavy, light) = (failing("heavy"), failing("light"));
+    let client = builder_over([Endpoint::new(heavy).weight(1_000), Endpoint::new(light).weight(1)])
+        .retry(RetryPolicy::new().max_attempts(4).budget(1.0, 100.0))
+        .build()
+        .unwrap();
+    let error = client.complete(question()).await.unwrap_err();
+    assert_eq!(tried(error.trail()), ["heavy", "light", "heavy", "light"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lacks_the_model_is_left_for_who_is_only_busy() {
+    let lacking = always("lacking", Answer::error(ErrorKind::ModelNotFound));
+    let busy = takes("busy", seconds(5));
+    let client = builder_over([single(&busy), Endpoint::new(lacking).tier(1)]).build().unwrap();
+    let second = async { client.complete(question()).await.unwrap().report };
+    let (first, second) = join(client.complete(question()), second).await;
+    first.unwrap();
+    assert_eq!(tried(&second.attempts), ["lacking", "busy"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_floods_does_not_go_before_one_that_does_not() {
+    let provider = takes("only", seconds(1));
+    let client = builder_over([single(&provider)]).build().unwrap();
+    let start = time::now();
+    let ended = |tenant: &'static str| {
+        let client = &client;
+        async move {
+            client.complete(question().tenant(tenant)).await.unwrap();
+            (tenant, start.elapsed().as_secs())
+        }
+    };
+    let calls = ["flood", "flood", "flood", "flood", "polite"].map(ended);
+    let [.., polite] = join_all(calls).await[..] else { unreachable!() };
+    assert!(polite.1 <= 3, "{polite:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_fair_is_measured_in_tokens() {
+    // It uses all it may.
+    let provider = evenkeel::provider_fn("only", |request, _| {
+        let tokens = request.sampling.max_output_tokens.unwrap();
+        async move {
+            time::sleep_until(time::now() + seconds(1)).await;
+            let usage = evenkeel::Usage::counted(0, tokens);
+            Ok(evenkeel::ChatResponse::text_only("done").with_usage(usage))
+        }
+    });
+    let single = Endpoint::new(provider).limits(EndpointLimits::new().concurrency(1));
+    let client = builder_over([single]).build().unwrap();
+    let start = time::now();
+    let ended = |(tenant, tokens): (&'static str, u64)| {
+        let client = &client;
+        async move {
+            let request = question().max_output_tokens(tokens);
+            client.complete(request.tenant(tenant)).await.unwrap();
+            start.elapsed().as_secs()
+        }
+    };
+    let calls = [
+        ("first", 1),
+        ("large", 10_000),
+        ("large", 10_000),
+        ("small", 1_000),
+        ("small", 1_000),
+        ("small", 1_000),
+    ];
+    let ends = join_all(calls.map(ended)).await;
+    assert!(ends[2] > ends[5], "the second large call comes after three small ones: {ends:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_without_room_holds_no_other_model_up() {
+    let (full, quick) = (takes("full", seconds(60)), takes("quick", seconds(5)));
+    let endpoints = [single(&full).model("m"), single(&quick).model("n")];
+    let client = builder_over(endpoints).build().unwrap();
+    let of = |model: &'static str, priority| {
+        let call = ChatRequest::new(model).user("q").priority(priority);
+        let client = &client;
+        async move {
+            let done = client.complete(call).await.unwrap();
+            (done.report.queued.as_secs(), model)
+        }
+    };
+    let calls = [
+        of("m", Priority::Normal),
+        of("n", Priority::Normal),
+        of("m", Priority::Interactive),
+        of("n", Priority::Normal),
+    ];
+    let waits = join_all(calls).await;
+    assert_eq!(waits, [(0, "m"), (0, "n"), (60, "m"), (5, "n")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_call_needs_and_weighs_is_asked_for_in_its_turn_too() {
+    let plain =
+        takes("plain", seconds(1)).with_capabilities(evenkeel::Capabilities::all().tools(false));
+    let able = takes("able", seconds(1));
+    let client = builder_over([Endpoint::new(plain).weight(1_000), single(&able)]).build().unwrap();
+    let with_tools = || {
+        let schema = serde_json::json!({"type": "object"});
+        client.complete(question().tool(evenkeel::Tool::new("look_up", schema)))
+    };
+    let (first, second) = join(with_tools(), with_tools()).await;
+    for done in [first, second] {
+        assert_eq!(tried(&done.unwrap().report.attempts), ["able"]);
+    }
+
+    let limits = EndpointLimits::new().input_tokens_per_minute(1_000).burst(seconds(60));
+    let narrow = Endpoint::new(takes("narrow", Duration::ZERO)).limits(limits);
+    let client = builder_over([narrow]).build().unwrap();
+    let long = || client.complete(ChatRequest::new("m").user("x".repeat(3_200)));
+    assert_eq!(long().await.unwrap().report.queued, Duration::ZERO);
+    let second = long().await.unwrap().report.queued;
+    assert!((seconds(30)..seconds(40)).contains(&second), "600 of 1,000 tokens: {second:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_falls_back_leaves_its_place_and_takes_another() {
+    let small = always("small", Answer::error(ErrorKind::ContextLength));
+    let large = takes("large", seconds(1));
+    let client = builder_over([single(&small).model("m"), single(&large).model("spare")])
+        .fallback(evenkeel::client::Fallback::new("m").to("spare"))
+        .build()
+        .unwrap();
+    let (first, second) = join(client.complete(question()), client.complete(question())).await;
+    for done in [first, second] {
+        assert_eq!(done.unwrap().report.fell_back_to.as_deref(), Some("spare"));
+    }
+    let stats = client.queue().unwrap().stats();
+    assert_eq!((stats.depth, stats.running), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_queue_a_refusal_for_the_rate_is_an_attempt_like_any_other() {
+    let limited = always("limited", Answer::rate_limited(seconds(1)));
+    let free = always("free", Answer::text("done"));
+    let client = crate::doubles::builder_over([&limited, &free])
+        .retry(RetryPolicy::never())
+        .build()
+        .unwrap();
+    let error = client.complete(question()).await.unwrap_err();
+    assert_eq!(tried(error.trail()), ["limited"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adaptive_limit_learns_from_the_ttft_of_attempts() {
+    let provider = ScriptedProvider::new("only")
+        .repeat(40, Answer::text("done").delay(seconds(1)))
+        .forever(Answer::text("done").delay(seconds(9)));
+    let mut policy = evenkeel::queue::AdaptivePolicy::default();
+    (policy.initial, policy.max) = (20, 20);
+    let queue = RequestQueue::builder().adaptive(policy).build().unwrap();
+    let client =
+        LlmClient::builder().endpoint(Endpoint::new(provider)).queue(queue).build().unwrap();
+    let limit = || client.queue().unwrap().stats().concurrency_limit.unwrap();
+    for _ in 0..2 {
+        join_all((0..20).map(|_| client.complete(question()))).await;
+    }
+    assert_eq!(limit(), 20);
+    for _ in 0..2 {
+        join_all((0..20).map(|_| client.complete(question()))).await;
+    }
+    assert!(limit() < 20, "answers begin nine times later, and {} may run", limit());
+}

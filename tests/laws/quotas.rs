@@ -337,3 +337,21 @@ async fn estimates_follow_what_calls_really_use() {
     let known = client.quota().unwrap().estimate(&request, None, &whose, None);
     assert_eq!((unknown.output_tokens, known.output_tokens), (1_024, 25));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_charged_afterwards_is_estimated_like_anything_else_where_nobody_counts() {
+    let provider = always("only", Answer::error(ErrorKind::Malformed));
+    let limits = Limits::new().limit(Limit::new(Dimension::Tokens, ALLOWANCE, AGE));
+    let quota =
+        QuotaLimiter::builder().per_tenant(limits).estimate(Estimate::PostPaid).build().unwrap();
+    let client = LlmClient::builder()
+        .endpoint(Endpoint::new(provider))
+        .retry(RetryPolicy::never())
+        .quota(quota)
+        .build()
+        .unwrap();
+    let call = ChatRequest::new("m").user("x".repeat(400)).tenant("acme");
+    assert!(client.complete(call).await.is_err());
+    let usage = client.quota().unwrap().usage(&TenantId::new("acme")).unwrap();
+    assert_eq!(ALLOWANCE - usage.available[0].1, 100);
+}

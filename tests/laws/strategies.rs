@@ -315,11 +315,21 @@ fn a_call_that_has_tried_the_preferred_endpoint_gets_the_next_one() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_of_one_session_go_to_one_endpoint_and_so_do_prompts_that_begin_alike() {
+    for queue in [None, Some(evenkeel::RequestQueue::builder().build().unwrap())] {
+        sessions_keep_their_endpoint(queue).await;
+    }
+}
+
+async fn sessions_keep_their_endpoint(queue: Option<evenkeel::RequestQueue>) {
     let endpoints = ["a", "b", "c", "d"].map(|id| {
         Endpoint::new(ScriptedProvider::new(id).forever(evenkeel::testing::Answer::text("hi")))
     });
     let balancer = over(endpoints).strategy(StrategyKind::Affinity).build().unwrap();
-    let client = evenkeel::LlmClient::builder().balancer(balancer).build().unwrap();
+    let builder = evenkeel::LlmClient::builder().balancer(balancer);
+    let client = match queue {
+        Some(queue) => builder.queue(queue).build().unwrap(),
+        None => builder.build().unwrap(),
+    };
     let home = async |call: evenkeel::Call| {
         let done = client.complete(call).await.unwrap();
         done.report.served_by.endpoint().unwrap().clone()
