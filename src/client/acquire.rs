@@ -75,7 +75,9 @@ async fn again(settlement: &Settlement, demand: &Demand<'_>, last: &Failed) -> R
         .try_lease(&demand.excluding(newest), now)
         .or_else(|_| balancer.try_lease(demand, now))
         .map_err(|refusal| Stop::without_lease(refusal, now))?;
-    paid.map(Withdrawal::spend);
+    if let Some(paid) = paid {
+        paid.spend();
+    }
     Ok(lease)
 }
 

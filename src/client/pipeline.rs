@@ -112,10 +112,12 @@ async fn serve(
     mut since: Instant,
     mut at: Instant,
 ) -> Result<Committed, Stop> {
-    let (mut last, mut paid) = (None, None);
+    let (mut last, mut paid) = (None, None::<Withdrawal>);
     loop {
         let lease = acquire(settlement, ask, at, last.as_ref()).await?;
-        paid.take().map(Withdrawal::spend);
+        if let Some(paid) = paid.take() {
+            paid.spend();
+        }
         let (terms, books) = settlement.parts();
         let attempt = books.start(terms, lease, since);
         let failed = match race::open(terms, books, ask, attempt).await? {

@@ -338,6 +338,14 @@ async fn a_fallback_model_has_a_place_of_its_own() {
     // Nothing is known of how long the wait will be, so it waits for its own model to the end.
     assert_eq!(second.unwrap_err().label(), "deadline");
     assert_eq!(client.queue().unwrap().stats().running, 0);
+
+    // Here it is known.
+    small.become_forever(Answer::rate_limited(seconds(60)));
+    let done = client.complete(question().deadline_in(seconds(30))).await.unwrap();
+    let done =
+        (tried(&done.report.attempts), client.complete(question().deadline_in(seconds(30))).await);
+    assert_eq!(done.0, ["small", "large"]);
+    assert_eq!(tried(&done.1.unwrap().report.attempts), ["large"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -447,6 +455,33 @@ async fn what_is_fair_is_measured_in_tokens() {
     ];
     let ends = join_all(calls.map(ended)).await;
     assert!(ends[2] > ends[5], "the second large call comes after three small ones: {ends:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_is_held_to_what_it_used_not_to_what_it_might_have() {
+    // Two tenants that ask for as much, of whom one uses next to nothing of it.
+    let provider = evenkeel::provider_fn("only", |request, _| {
+        let tokens = if request.messages[0].text() == "brief" { 1 } else { 1_000 };
+        async move {
+            time::sleep_until(time::now() + seconds(1)).await;
+            let usage = evenkeel::Usage::counted(0, tokens);
+            Ok(evenkeel::ChatResponse::text_only("done").with_usage(usage))
+        }
+    });
+    let single = Endpoint::new(provider).limits(EndpointLimits::new().concurrency(1));
+    let client = builder_over([single]).build().unwrap();
+    let start = time::now();
+    let ended = |tenant: &'static str| {
+        let client = &client;
+        async move {
+            let request = ChatRequest::new("m").user(tenant).max_output_tokens(1_000);
+            client.complete(request.tenant(tenant)).await.unwrap();
+            start.elapsed().as_secs()
+        }
+    };
+    let calls = ["wordy", "wordy", "wordy", "wordy", "brief", "brief", "brief", "brief"];
+    let ends = join_all(calls.map(ended)).await;
+    assert!(ends[7] < ends[2], "{ends:?}");
 }
 
 #[tokio::test(start_paused = true)]
