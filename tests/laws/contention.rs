@@ -88,6 +88,7 @@ async fn caller(client: LlmClient, tenant: usize) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[expect(clippy::disallowed_methods, reason = "callers on threads of their own are the point")]
 async fn no_place_no_token_and_no_wake_up_is_lost_under_threads() {
     let client = client();
     let callers = (0..CALLERS).map(|tenant| tokio::spawn(caller(client.clone(), tenant)));
