@@ -142,9 +142,9 @@ impl Learnt {
     /// Each sample counts a sixteenth, so that the last few dozen calls tell. It counts as at most four
     /// times the average: one absurd answer must not make the next calls too large for their quota.
     fn blend(&self, sample: f32) {
-        let next = self
-            .get()
-            .map_or(sample, |before| before + (sample.min(4.0 * before.max(1.0)) - before) / 16.0);
+        let most = 4.0 * self.get().unwrap_or(UNBOUNDED_OUTPUT as f32).max(1.0);
+        let sample = sample.min(most);
+        let next = self.get().map_or(sample, |before| before + (sample - before) / 16.0);
         self.0.store(next.to_bits(), Ordering::Relaxed);
     }
 }
