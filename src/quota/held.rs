@@ -7,8 +7,10 @@ use smallvec::SmallVec;
 use crate::quota::amounts::Amounts;
 use crate::quota::denied::Denied;
 use crate::quota::limits::OnLimit;
-use crate::quota::scope::{Moment, Places, Refusal, Scope};
+use crate::quota::plan::Shared;
+use crate::quota::scope::{Budgeted, Moment, Places, Refusal, Scope};
 use crate::quota::turnstile::Freed;
+use crate::rate::Taken;
 
 /// The scopes of one call, in the order in which they are reserved from.
 pub(crate) type CallScopes = SmallVec<[Arc<Scope>; 2]>;
@@ -21,22 +23,21 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Takes `amounts` from every scope, or from none.
+    pub(crate) fn of(scopes: CallScopes) -> Self {
+        Self { scopes, places: Places::default() }
+    }
+
+    /// Takes `amounts` from every scope, or from none; done once, at the start.
     ///
     /// What was taken before another scope refused is given back: whoever waits looks again.
-    pub(crate) fn take(
-        scopes: CallScopes,
-        amounts: &Amounts,
-        now: Moment,
-    ) -> Result<Self, (Denied, Freed)> {
-        let mut held = Self { scopes, places: Places::default() };
-        for at in 0..held.scopes.len() {
-            if let Err(denied) = held.take_one(at, amounts, now) {
-                let freed = held.undo(at, now);
-                return Err((longest(&held.scopes, denied, amounts, now), freed));
+    pub(crate) fn take(&mut self, amounts: &Amounts, now: Moment) -> Result<(), (Denied, Freed)> {
+        for at in 0..self.scopes.len() {
+            if let Err(denied) = self.take_one(at, amounts, now) {
+                let freed = self.undo(at, now);
+                return Err((longest(&self.scopes, denied, amounts, now), freed));
             }
         }
-        Ok(held)
+        Ok(())
     }
 
     fn take_one(&mut self, at: usize, amounts: &Amounts, now: Moment) -> Result<(), Denied> {
@@ -69,7 +70,7 @@ impl Held {
     }
 
     /// Corrects what was taken to what was used, and ends the call.
-    pub(crate) fn settle(mut self, actual: &Amounts, nanos: u64) -> Freed {
+    pub(crate) fn settle(&mut self, actual: &Amounts, nanos: u64) -> Freed {
         let mut freed = Freed::Nothing;
         self.each(usize::MAX, |scope, Parts { taken, budgeted }| {
             freed = freed.max(scope.settle(taken, budgeted, actual, nanos));
@@ -77,8 +78,14 @@ impl Held {
         freed
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.scopes.is_empty()
+    /// Forgets what was taken.
+    pub(crate) fn clear(&mut self) {
+        self.scopes.clear();
+    }
+
+    /// What the scopes share; `None` where nothing is held.
+    pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
+        self.scopes.first().map(|scope| &scope.plan.shared)
     }
 
     /// The first scopes, each with what was taken from it.
@@ -94,8 +101,8 @@ impl Held {
 }
 
 struct Parts<'a> {
-    taken: &'a mut [crate::rate::Taken],
-    budgeted: &'a mut [crate::quota::scope::Budgeted],
+    taken: &'a mut [Taken],
+    budgeted: &'a mut [Budgeted],
 }
 
 /// What stands against `amounts` longest, if anything does. Waiting is wanted only where every limit

@@ -9,13 +9,14 @@ use crate::quota::amounts::Amounts;
 use crate::quota::builder::QuotaBuilder;
 use crate::quota::denied::{Denied, Level, Reason};
 use crate::quota::estimate::Estimator;
-use crate::quota::held::{CallScopes, Held, objection};
+use crate::quota::held::{CallScopes, objection};
+use crate::quota::key::ScopeKey;
 use crate::quota::limits::{Dimension, Limits};
-use crate::quota::plan::Plan;
+use crate::quota::plan::{Plan, Shared};
 use crate::quota::reservation::Reservation;
 use crate::quota::scope::{Moment, Scope};
-use crate::quota::scopes::{ByScope, Full, ScopeKey, Scopes};
-use crate::quota::turnstile::{Freed, Turnstiles};
+use crate::quota::scopes::{ByScope, Full, Scopes};
+use crate::quota::turnstile::Freed;
 use crate::request::ChatRequest;
 use crate::sync::{AtomicBool, Ordering};
 use crate::time::{Instant, now, wall_clock};
@@ -65,8 +66,7 @@ pub(crate) struct Inner {
     has_overrides: AtomicBool,
     scopes: Scopes,
     pub(crate) estimator: Estimator,
-    pub(crate) turnstiles: Turnstiles,
-    epoch: Instant,
+    pub(crate) shared: Arc<Shared>,
     needs_wall: AtomicBool,
 }
 
@@ -235,7 +235,7 @@ impl QuotaLimiter {
     pub fn clear_tenant_limits(&self, tenant: &TenantId) {
         let key = self.inner.line(&Whose::tenant(tenant));
         self.inner.overrides.remove(&key);
-        let none = || Arc::new(Plan::new(Level::Tenant, &Limits::new()));
+        let none = || Arc::new(Plan::new(Level::Tenant, &Limits::new(), &self.inner.shared));
         self.inner.replan(key, self.inner.tenant.clone().unwrap_or_else(none));
     }
 
@@ -310,8 +310,9 @@ impl Inner {
         most: usize,
         estimator: Estimator,
     ) -> Self {
+        let shared = Arc::new(Shared::new());
         let plan = |level, limits: &Limits| {
-            let plan = Plan::new(level, limits);
+            let plan = Plan::new(level, limits, &shared);
             (!plan.is_empty()).then(|| Arc::new(plan))
         };
         let keyed = |(name, limits): &(Arc<str>, Limits)| {
@@ -320,7 +321,7 @@ impl Inner {
         let all = [global, tenant, tenant_model].into_iter().chain(keys.iter().map(|(_, l)| l));
         let needs_wall = all.into_iter().any(|limits| !limits.budgets.is_empty());
         Self {
-            global: plan(Level::Global, global).map(Scope::new),
+            global: plan(Level::Global, global).map(|plan| Arc::new(Scope::new(plan))),
             tenant: plan(Level::Tenant, tenant),
             tenant_model: plan(Level::TenantModel, tenant_model),
             keys: keys.iter().filter_map(keyed).collect(),
@@ -328,8 +329,7 @@ impl Inner {
             has_overrides: AtomicBool::new(false),
             scopes: Scopes::new(most),
             estimator,
-            turnstiles: Turnstiles::default(),
-            epoch: now(),
+            shared,
             needs_wall: AtomicBool::new(needs_wall),
         }
     }
@@ -340,7 +340,7 @@ impl Inner {
         limits: &Limits,
     ) -> (ScopeKey, Arc<Plan>) {
         let key = self.line(&Whose::tenant(tenant));
-        let plan = Arc::new(Plan::new(Level::Tenant, limits));
+        let plan = Arc::new(Plan::new(Level::Tenant, limits, &self.shared));
         // Release pairs with the Acquire in `moment`: calls that find the override read calendar time.
         self.needs_wall.fetch_or(!limits.budgets.is_empty(), Ordering::Release);
         self.overrides.insert(key, Arc::clone(&plan));
@@ -351,7 +351,7 @@ impl Inner {
 
     fn replan(&self, key: ScopeKey, plan: Arc<Plan>) {
         self.scopes.replan(key, plan, self.moment(now()));
-        self.turnstiles.opened(Freed::Own, key);
+        self.shared.turnstiles.opened(Freed::Own, key);
     }
 
     /// Calendar time is read only where a budget asks for it.
@@ -359,12 +359,7 @@ impl Inner {
         // Acquire pairs with the Release in `override_tenant`.
         let needs_wall = self.needs_wall.load(Ordering::Acquire);
         let wall = if needs_wall { wall_clock() } else { std::time::UNIX_EPOCH };
-        Moment { nanos: self.nanos(at), wall }
-    }
-
-    /// Since the limiter was built.
-    pub(crate) fn nanos(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.epoch).as_nanos() as u64
+        Moment { nanos: self.shared.nanos(at), wall }
     }
 
     pub(crate) fn line(&self, whose: &Whose<'_>) -> ScopeKey {
@@ -426,7 +421,7 @@ impl Inner {
     }
 
     fn reserve(
-        self: &Arc<Self>,
+        &self,
         scopes: CallScopes,
         line: ScopeKey,
         whose: &Whose<'_>,
@@ -434,12 +429,11 @@ impl Inner {
         now: Moment,
     ) -> Result<Reservation, Denied> {
         let taken = self.estimator.taken_of(amounts);
-        match Held::take(scopes, &taken, now) {
-            Ok(held) => Ok(Reservation::new(Arc::clone(self), line, held, *amounts, &taken)),
-            Err((denied, freed)) => {
-                self.turnstiles.opened(freed, line);
-                Err(denied.of(whose.tenant))
-            }
+        // Filled where it lies: it is a few hundred bytes, and moving it would cost more than taking.
+        let mut reservation = Reservation::new(line, scopes, *amounts, &taken);
+        match reservation.take(&taken, now) {
+            Ok(()) => Ok(reservation),
+            Err(denied) => Err(denied.of(whose.tenant)),
         }
     }
 }

@@ -25,6 +25,7 @@ mod builder;
 mod denied;
 mod estimate;
 mod held;
+mod key;
 mod limiter;
 mod limits;
 mod plan;

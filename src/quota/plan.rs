@@ -1,11 +1,14 @@
 //! Limits in the form in which they are kept.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::quota::budget::Budget;
 use crate::quota::denied::{Denied, Level, Reason};
 use crate::quota::limits::{Dimension, Limits, OnLimit};
+use crate::quota::turnstile::Turnstiles;
 use crate::rate::{Rate, Refused};
+use crate::time::{Instant, now};
 
 /// Limits in the form in which they are kept, shared by all scopes that have them.
 #[derive(Debug)]
@@ -17,6 +20,26 @@ pub(crate) struct Plan {
     on_concurrency: OnLimit,
     /// Whether somebody may wait for one of the limits.
     pub(crate) waits: bool,
+    /// Here, so that a reservation reaches it without holding the limiter too.
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all scopes of a limiter share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    epoch: Instant,
+    pub(crate) turnstiles: Turnstiles,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Self {
+        Self { epoch: now(), turnstiles: Turnstiles::default() }
+    }
+
+    /// Since the limiter was built.
+    pub(crate) fn nanos(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.epoch).as_nanos() as u64
+    }
 }
 
 /// A limit by rate.
@@ -37,7 +60,7 @@ impl Planned {
 
 impl Plan {
     /// The plan of `limits`, which have been validated; a limit that cannot be kept is left out.
-    pub(crate) fn new(level: Level, limits: &Limits) -> Self {
+    pub(crate) fn new(level: Level, limits: &Limits, shared: &Arc<Shared>) -> Self {
         let planned = limits.rates.iter().filter_map(|limit| {
             let (dimension, window, on_limit) = (limit.dimension, limit.window, limit.on_limit);
             Some(Planned { dimension, window, rate: limit.rate().ok()?, on_limit })
@@ -49,6 +72,7 @@ impl Plan {
             concurrency: limits.concurrency,
             on_concurrency: limits.on_concurrency,
             waits: limits.may_wait(),
+            shared: Arc::clone(shared),
         }
     }
 

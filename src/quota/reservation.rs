@@ -1,11 +1,11 @@
 //! What a call has taken from its quota.
 
-use std::sync::Arc;
-
 use crate::quota::amounts::Amounts;
-use crate::quota::held::Held;
-use crate::quota::limiter::Inner;
-use crate::quota::scopes::ScopeKey;
+use crate::quota::denied::Denied;
+use crate::quota::held::{CallScopes, Held};
+use crate::quota::key::ScopeKey;
+use crate::quota::scope::Moment;
+use crate::quota::turnstile::Freed;
 use crate::time::{Instant, now};
 use crate::usage::Cost;
 
@@ -16,7 +16,6 @@ use crate::usage::Cost;
 #[derive(Debug)]
 #[must_use = "a reservation that is dropped charges its input and what was streamed"]
 pub struct Reservation {
-    limiter: Arc<Inner>,
     line: ScopeKey,
     held: Held,
     reserved: Amounts,
@@ -26,16 +25,24 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Of a call that is expected to use `expected`, of which `taken` is taken.
-    pub(crate) const fn new(
-        limiter: Arc<Inner>,
+    /// Of a call that is expected to use `expected`, of which `taken` is to be taken.
+    pub(crate) fn new(
         line: ScopeKey,
-        held: Held,
+        scopes: CallScopes,
         expected: Amounts,
         taken: &Amounts,
     ) -> Self {
         let charged = (taken.output_tokens, taken.cost.nano_dollars());
-        Self { limiter, line, held, reserved: expected, streamed: 0, charged }
+        Self { line, held: Held::of(scopes), reserved: expected, streamed: 0, charged }
+    }
+
+    /// Takes `amounts`; where that is refused, nothing is left to settle.
+    pub(crate) fn take(&mut self, amounts: &Amounts, now: Moment) -> Result<(), Denied> {
+        self.held.take(amounts, now).map_err(|(denied, freed)| {
+            self.opened(freed);
+            self.held.clear();
+            denied
+        })
     }
 
     /// What the call was expected to use when it began.
@@ -61,7 +68,10 @@ impl Reservation {
         let beyond = Cost::from_nano_dollars(cost.saturating_sub(self.charged.1));
         self.charged = (self.streamed, self.charged.1.max(cost));
         let more = Amounts { output_tokens, cost: beyond, ..Amounts::NONE };
-        self.held.extend(&more, self.limiter.nanos(now()));
+        if let Some(shared) = self.held.shared() {
+            let nanos = shared.nanos(now());
+            self.held.extend(&more, nanos);
+        }
     }
 
     /// Output tokens that were streamed so far.
@@ -87,9 +97,18 @@ impl Reservation {
     }
 
     fn end(&mut self, actual: &Amounts, at: Instant) {
-        let held = std::mem::take(&mut self.held);
-        let freed = held.settle(actual, self.limiter.nanos(at));
-        self.limiter.turnstiles.opened(freed, self.line);
+        if let Some(shared) = self.held.shared() {
+            let nanos = shared.nanos(at);
+            let freed = self.held.settle(actual, nanos);
+            self.opened(freed);
+            self.held.clear();
+        }
+    }
+
+    fn opened(&self, freed: Freed) {
+        if let Some(shared) = self.held.shared() {
+            shared.turnstiles.opened(freed, self.line);
+        }
     }
 
     /// The input and what was streamed, for a call nobody counted. Money in proportion.
@@ -106,7 +125,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if !self.held.is_empty() {
+        if self.held.shared().is_some() {
             let used = self.so_far();
             self.end(&used, now());
         }

@@ -16,20 +16,25 @@ use crate::quota::turnstile::Freed;
 use crate::rate::{Bucket, Refused, Taken};
 use crate::sync::{AtomicU32, Mutex, Ordering};
 
-/// The state of one scope. Its buckets lie in the same allocation: a tenant costs one.
+/// The state of one scope. Up to two limits by rate lie in it: such a tenant costs one allocation.
 #[derive(Debug)]
-pub(crate) struct Scope<B: ?Sized = [Bucket]> {
-    /// Behind a pointer: few have budgets, and all pay for its size.
-    budgets: Option<Box<Budgets>>,
-    /// Where its contents went when its limits changed.
-    successor: ArcSwapOption<Successor>,
+pub(crate) struct Scope {
     pub(crate) plan: Arc<Plan>,
     /// Calls that are running, and [`RETIRED`].
     running: AtomicU32,
-    buckets: B,
+    buckets: [Bucket; 2],
+    /// Where its contents went when its limits changed.
+    successor: ArcSwapOption<Successor>,
+    /// Behind a pointer: few have more, and all pay for its size.
+    more: Option<Box<More>>,
 }
 
-type Budgets = Box<[Mutex<BudgetState>]>;
+/// What only some scopes have.
+#[derive(Debug)]
+struct More {
+    buckets: Box<[Bucket]>,
+    budgets: Box<[Mutex<BudgetState>]>,
+}
 
 /// Set in `running` once there is a successor.
 const RETIRED: u32 = 1 << 31;
@@ -70,21 +75,9 @@ pub(crate) enum Refusal {
 }
 
 impl Scope {
-    pub(crate) fn new(plan: Arc<Plan>) -> Arc<Self> {
-        match plan.rates.len() {
-            0 => Arc::new(Scope::sized::<0>(plan)),
-            1 => Arc::new(Scope::sized::<1>(plan)),
-            2 => Arc::new(Scope::sized::<2>(plan)),
-            3 => Arc::new(Scope::sized::<3>(plan)),
-            4 => Arc::new(Scope::sized::<4>(plan)),
-            _ => Arc::new(Scope::sized::<8>(plan)),
-        }
-    }
-
-    fn sized<const N: usize>(plan: Arc<Plan>) -> Scope<[Bucket; N]> {
-        let budgets = || plan.budgets.iter().map(|_| Mutex::default()).collect();
-        Scope {
-            budgets: (!plan.budgets.is_empty()).then(|| Box::new(budgets())),
+    pub(crate) fn new(plan: Arc<Plan>) -> Self {
+        Self {
+            more: More::of(&plan).map(Box::new),
             successor: ArcSwapOption::empty(),
             plan,
             running: AtomicU32::new(0),
@@ -131,7 +124,7 @@ impl Scope {
 
     fn take_all(&self, amounts: &Amounts, now: Moment, places: &mut Places) -> Result<(), Denied> {
         let plan = &self.plan;
-        for (planned, bucket) in plan.rates.iter().zip(&self.buckets) {
+        for (planned, bucket) in plan.rates.iter().zip(self.buckets()) {
             let amount = amounts.of(planned.dimension);
             let taken = bucket.reserve(&planned.rate, amount, now.nanos);
             places.taken.push(taken.map_err(|refused| plan.denied(planned, amount, refused))?);
@@ -155,7 +148,8 @@ impl Scope {
         nanos: u64,
     ) {
         let before: SmallVec<[Taken; 4]> = SmallVec::from_slice(taken);
-        for ((planned, bucket), place) in self.plan.rates.iter().zip(&self.buckets).zip(&mut *taken)
+        for ((planned, bucket), place) in
+            self.plan.rates.iter().zip(self.buckets()).zip(&mut *taken)
         {
             let more = more.of(planned.dimension);
             if more > 0 {
@@ -222,7 +216,7 @@ impl Scope {
         nanos: u64,
     ) -> bool {
         let mut refunded = false;
-        for ((planned, bucket), taken) in self.plan.rates.iter().zip(&self.buckets).zip(taken) {
+        for ((planned, bucket), taken) in self.plan.rates.iter().zip(self.buckets()).zip(taken) {
             refunded |= bucket.settle(&planned.rate, *taken, actual.of(planned.dimension), nanos);
         }
         for ((budget, state), held) in self.plan.budgets.iter().zip(self.budgets()).zip(budgeted) {
@@ -253,7 +247,7 @@ impl Scope {
         now: Moment,
     ) -> impl Iterator<Item = Denied> {
         let plan = &self.plan;
-        let rates = plan.rates.iter().zip(&self.buckets).filter_map(move |(planned, bucket)| {
+        let rates = plan.rates.iter().zip(self.buckets()).filter_map(move |(planned, bucket)| {
             let amount = amounts.of(planned.dimension);
             let refused = match bucket.wait_for(&planned.rate, amount, now.nanos) {
                 Ok(wait) if wait.is_zero() => return None,
@@ -273,7 +267,7 @@ impl Scope {
 
     /// Whether it is as good as a new one. Nobody else may hold it.
     pub(crate) fn is_idle(&self, now: Moment) -> bool {
-        let rates = self.plan.rates.iter().zip(&self.buckets);
+        let rates = self.plan.rates.iter().zip(self.buckets());
         let mut budgets = self.budgets().iter().zip(&self.plan.budgets);
         // Acquire pairs with the Release in `settle_here`: what the calls used that have left is seen.
         self.running.load(Ordering::Acquire) == 0
@@ -288,7 +282,7 @@ impl Scope {
 
     /// What is left of each limit by rate.
     pub(crate) fn available(&self, now: Moment) -> impl Iterator<Item = (Dimension, u64)> {
-        self.plan.rates.iter().zip(&self.buckets).map(move |(planned, bucket)| {
+        self.plan.rates.iter().zip(self.buckets()).map(move |(planned, bucket)| {
             (planned.dimension, bucket.available(&planned.rate, now.nanos))
         })
     }
@@ -316,12 +310,22 @@ impl Scope {
         self.running.fetch_add(running, Ordering::Relaxed);
     }
 
-    pub(crate) const fn buckets(&self) -> &[Bucket] {
-        &self.buckets
+    /// In the order of the plan.
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = &Bucket> {
+        self.buckets.iter().chain(self.more.iter().flat_map(|more| &more.buckets))
     }
 
     pub(crate) fn budgets(&self) -> &[Mutex<BudgetState>] {
-        self.budgets.as_ref().map_or(&[], |budgets| budgets)
+        self.more.as_ref().map_or(&[], |more| &more.budgets)
+    }
+}
+
+impl More {
+    fn of(plan: &Plan) -> Option<Self> {
+        let buckets = plan.rates.iter().skip(2).map(|_| Bucket::new()).collect();
+        let budgets = plan.budgets.iter().map(|_| Mutex::default()).collect();
+        let needed = plan.rates.len() > 2 || !plan.budgets.is_empty();
+        needed.then_some(Self { buckets, budgets })
     }
 }
 
@@ -341,15 +345,14 @@ impl Places {
     }
 }
 
-impl<B: ?Sized> Drop for Scope<B> {
+impl Drop for Scope {
     /// One after the other: limits that changed very often leave a long chain to whoever held the
     /// first of them, and dropping it by recursion would need as much stack.
     fn drop(&mut self) {
         let mut next = self.successor.swap(None).and_then(Arc::into_inner);
         while let Some(successor) = next {
-            let mut scope = successor.into_scope();
-            let last = Arc::get_mut(&mut scope);
-            next = last.and_then(|last| last.successor.swap(None)).and_then(Arc::into_inner);
+            let scope = Arc::into_inner(successor.into_scope());
+            next = scope.and_then(|scope| scope.successor.swap(None)).and_then(Arc::into_inner);
         }
     }
 }

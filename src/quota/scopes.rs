@@ -1,53 +1,19 @@
 //! All scopes in use, found by a hash of whose they are.
 //!
-//! Keys are 128-bit hashes with a random key per process: names are not kept, a tenant cannot aim for
-//! another's scope, and an entry is the same size whatever the name. A scope that is idle is as good
-//! as a new one, so it may be forgotten; whoever holds a scope keeps it from that.
+//! A scope that is idle is as good as a new one, so it may be forgotten; whoever holds a scope keeps
+//! it from that.
 
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
+use crate::quota::key::{Identity, KeyMaker, ScopeKey};
 use crate::quota::plan::Plan;
 use crate::quota::scope::{Moment, Scope};
 use crate::quota::succession::succeed;
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-
-/// Whose scope it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct ScopeKey {
-    /// Two words: one of twice the size would be aligned to it, which costs an entry eight bytes.
-    low: u64,
-    high: u64,
-}
-
-impl Hash for ScopeKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.low);
-    }
-}
-
-/// Keys are hashes already.
-#[derive(Debug, Default)]
-pub(crate) struct Identity(u64);
-
-impl Hasher for Identity {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = word;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
 
 pub(crate) type ByScope<T> = DashMap<ScopeKey, T, BuildHasherDefault<Identity>>;
 
@@ -58,8 +24,7 @@ const PARTS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Scopes {
     map: ByScope<Arc<Scope>>,
-    low: RandomState,
-    high: RandomState,
+    keys: KeyMaker,
     count: AtomicUsize,
     most: usize,
     sweeps: Sweeps,
@@ -91,8 +56,7 @@ impl Scopes {
     pub(crate) fn new(most: usize) -> Self {
         Self {
             map: DashMap::with_hasher_and_shard_amount(BuildHasherDefault::default(), PARTS),
-            low: RandomState::new(),
-            high: RandomState::new(),
+            keys: KeyMaker::new(),
             count: AtomicUsize::new(0),
             most,
             sweeps: Sweeps {
@@ -105,8 +69,7 @@ impl Scopes {
 
     /// The key of a scope of a certain kind and name.
     pub(crate) fn key(&self, kind: u32, name: &str, model: &str) -> ScopeKey {
-        let of = |state: &RandomState| state.hash_one((kind, name, model));
-        ScopeKey { low: of(&self.low), high: of(&self.high) }
+        self.keys.key(kind, name, model)
     }
 
     /// The scope of `key`, made of `plan` if there is none; `Ok(None)` where there is no plan either.
@@ -136,7 +99,7 @@ impl Scopes {
             Entry::Vacant(entry) => {
                 let Some(plan) = plan() else { return Ok(None) };
                 self.claim()?;
-                Ok(Some(Arc::clone(&entry.insert(Scope::new(plan)))))
+                Ok(Some(Arc::clone(&entry.insert(Arc::new(Scope::new(plan))))))
             }
         }
     }

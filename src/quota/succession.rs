@@ -30,7 +30,7 @@ struct Moves {
 /// Puts a scope of `plan` in the place of `before`, as full as that is and with its calls. Only one
 /// succession of a scope may be under way; the map's lock sees to that.
 pub(crate) fn succeed(before: &Scope, plan: Arc<Plan>, now: Moment) -> Arc<Scope> {
-    let scope = Scope::new(plan);
+    let scope = Arc::new(Scope::new(plan));
     let successor = Arc::new(Successor { scope: Arc::clone(&scope), moves: Mutex::default() });
     let mut moves = successor.moves.lock();
     scope.adopt(before.retire(Arc::clone(&successor)));
@@ -84,7 +84,7 @@ impl Moves {
         let (old, new) = (&before.plan, &after.plan);
         let rates = old.rates.iter().zip(before.buckets()).map(|(planned, bucket)| {
             let to = new.rates.iter().position(|other| other.matches(planned))?;
-            let (rate, into) = (&new.rates[to].rate, &after.buckets()[to]);
+            let (rate, into) = (&new.rates[to].rate, after.buckets().nth(to)?);
             Some((to, into.take_over(rate, bucket, &planned.rate, now.nanos)))
         });
         let budgets = old.budgets.iter().zip(before.budgets()).map(|(budget, state)| {

@@ -13,10 +13,11 @@ use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use crate::quota::amounts::Amounts;
 use crate::quota::denied::{Denied, Level, Reason};
+use crate::quota::key::ScopeKey;
 use crate::quota::limiter::{QuotaLimiter, Whose};
 use crate::quota::limits::OnLimit;
 use crate::quota::reservation::Reservation;
-use crate::quota::scopes::{ByScope, ScopeKey};
+use crate::quota::scopes::ByScope;
 use crate::sync::{AtomicUsize, Ordering, fence};
 use crate::time::{Instant, after, now, until};
 
@@ -129,7 +130,7 @@ pub(crate) async fn reserve(
     amounts: &Amounts,
     deadline: Instant,
 ) -> Result<Reservation, Denied> {
-    let turnstiles = &limiter.inner().turnstiles;
+    let turnstiles = &limiter.inner().shared.turnstiles;
     let key = limiter.inner().line(whose);
     if !turnstiles.is_taken(key) {
         let now = now();
