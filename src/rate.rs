@@ -27,8 +27,18 @@ use crate::sync::{AtomicU64, Ordering};
 /// Fractional bits of the drain per nanosecond.
 const FRACTION: u32 = 40;
 
-/// The largest burst in units, so that differences fit a signed word with room to spare.
+/// The largest burst in units.
 const MAX_BURST_UNITS: u64 = 1 << 60;
+
+/// A burst of no more than this many units leaves room for a debt of ten thousand bursts and more.
+const ROOMY_BURST_UNITS: u64 = 1 << 48;
+
+/// The deepest debt in units, where debts stop growing: differences must fit a signed word, or a
+/// bucket that a server's lies have charged eight times over would look empty.
+const MAX_LEVEL: u64 = 1 << 62;
+
+/// The slowest drain, in fixed point, whose rounding is below one in a million.
+const MIN_DRAIN: u64 = 1 << 20;
 
 /// The fastest drain in units per nanosecond. Differences are signed words, so that a bucket which
 /// was not touched for 2^63 units would look full: at this rate after two years without use.
@@ -70,23 +80,28 @@ impl Rate {
     ///
     /// # Errors
     /// When one of them is zero, or more than the arithmetic can keep exact to one in a million:
-    /// a burst above 2^60, or above 2^7 per nanosecond.
+    /// a burst above 2^60, above 2^7 per nanosecond, or one in some thousand years.
     pub fn new(amount: u64, window: Duration, burst: u64) -> Result<Self, InvalidRate> {
         let nanos = window.as_nanos();
         if amount == 0 || nanos == 0 || burst == 0 {
             return Err(InvalidRate::Zero);
         }
+        let roomy = Self::of_units(amount, nanos, burst, ROOMY_BURST_UNITS);
+        roomy
+            .or_else(|| Self::of_units(amount, nanos, burst, MAX_BURST_UNITS))
+            .ok_or(InvalidRate::TooLarge)
+    }
+
+    /// In the finest units in which the burst is at most `most` and the drain not too fast, if the
+    /// drain is exact enough in them.
+    fn of_units(amount: u64, nanos: u128, burst: u64, most: u64) -> Option<Self> {
         let fits = |shift: u32| {
-            burst.checked_mul(1 << shift).is_some_and(|units| units <= MAX_BURST_UNITS)
+            burst.checked_mul(1 << shift).is_some_and(|units| units <= most)
                 && (u128::from(amount) << shift) / nanos < most_drain(shift)
         };
-        let shift =
-            (0..=MAX_SHIFT).rev().find(|&shift| fits(shift)).ok_or(InvalidRate::TooLarge)?;
+        let shift = (0..=MAX_SHIFT).rev().find(|&shift| fits(shift))?;
         let drain = ((u128::from(amount) << (shift + FRACTION)) / nanos) as u64;
-        if drain == 0 {
-            return Err(InvalidRate::TooLarge);
-        }
-        Ok(Self { drain, shift, burst: burst << shift })
+        (drain >= MIN_DRAIN).then_some(Self { drain, shift, burst: burst << shift })
     }
 
     /// The most that can be had at once.
@@ -146,6 +161,33 @@ pub struct Taken {
     units: u64,
 }
 
+/// Where the contents of a bucket went when another took its place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moved {
+    from: u64,
+    shift: u32,
+    to: u64,
+}
+
+impl Moved {
+    /// The place in the new bucket of what was taken from the old one. Amounts are rounded so that
+    /// less may be refunded, not more.
+    pub(crate) const fn place(&self, rate: &Rate, taken: Taken) -> Taken {
+        let behind = rate.units(level(self.from, taken.end).div_ceil(1 << self.shift));
+        let behind = if behind > MAX_LEVEL { MAX_LEVEL } else { behind };
+        let units = rate.units(taken.units >> self.shift);
+        Taken { end: self.to.wrapping_sub(behind), units }
+    }
+}
+
+impl Taken {
+    /// As it is once nothing of it is to go back if `actual` was used.
+    pub(crate) const fn without_refund(self, rate: &Rate, actual: u64) -> Self {
+        let used = rate.units(actual);
+        Self { end: self.end, units: if used < self.units { used } else { self.units } }
+    }
+}
+
 impl Bucket {
     /// An unused bucket.
     #[must_use]
@@ -176,12 +218,11 @@ impl Bucket {
         self.take(rate, units, now, rate.burst.max(units))
     }
 
-    /// Takes `amount` whether it fits or not; the bucket may go into debt.
+    /// Takes `amount` whether it fits or not; the bucket may go into debt. A debt stops growing at
+    /// 2^62 units, which are at least ten thousand bursts unless the burst is above 2^48.
     pub fn charge(&self, rate: &Rate, amount: u64, now: u64) -> Taken {
-        // One charge cannot be larger than what differences can express; debts add up to less than
-        // that for any amount a call can use.
-        let units = rate.units(amount).min(MAX_BURST_UNITS);
-        self.take(rate, units, now, u64::MAX).unwrap_or(Taken { end: 0, units: 0 })
+        let units = rate.units(amount).min(MAX_LEVEL);
+        self.take(rate, units, now, u64::MAX).unwrap_or_default()
     }
 
     fn take(&self, rate: &Rate, units: u64, now: u64, limit: u64) -> Result<Taken, Refused> {
@@ -197,9 +238,10 @@ impl Bucket {
                 let wait = rate.drain_time(after - limit, now);
                 return Err(Refused::NotYet(Duration::from_nanos(wait)));
             }
-            let next = empty.wrapping_add(after);
-            // Release pairs with the Acquire above and in `lower_to`.
-            match self.end.compare_exchange_weak(end, next, Ordering::Release, Ordering::Acquire) {
+            let next = empty.wrapping_add(after.min(MAX_LEVEL));
+            // Release pairs with the Acquire above and in `lower_to`; Acquire pairs with the Release
+            // in `take_over`: whoever comes too late for it learns that the bucket is given up.
+            match self.end.compare_exchange_weak(end, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Ok(Taken { end: next, units }),
                 Err(current) => end = current,
             }
@@ -216,23 +258,26 @@ impl Bucket {
     }
 
     /// Corrects what was taken to what was used. A shortfall is charged; of an excess, what has not
-    /// drained yet is refunded.
-    pub fn settle(&self, rate: &Rate, taken: Taken, actual: u64, now: u64) {
+    /// drained yet is refunded. Says whether anything was.
+    pub fn settle(&self, rate: &Rate, taken: Taken, actual: u64, now: u64) -> bool {
         let units = rate.units(actual);
         if units <= taken.units {
-            self.refund(rate, taken, taken.units - units, now);
-        } else {
-            let shortfall = (units - taken.units).min(MAX_BURST_UNITS);
-            let _debt = self.take(rate, shortfall, now, u64::MAX);
+            return self.refund(rate, taken, taken.units - units, now);
         }
+        let shortfall = (units - taken.units).min(MAX_LEVEL);
+        let _debt = self.take(rate, shortfall, now, u64::MAX);
+        false
     }
 
-    /// Gives back all of what was taken that has not drained yet.
-    pub fn cancel(&self, rate: &Rate, taken: Taken, now: u64) {
-        self.refund(rate, taken, taken.units, now);
+    /// Gives back all of what was taken that has not drained yet. Says whether anything was.
+    pub fn cancel(&self, rate: &Rate, taken: Taken, now: u64) -> bool {
+        self.refund(rate, taken, taken.units, now)
     }
 
-    fn refund(&self, rate: &Rate, taken: Taken, excess: u64, now: u64) {
+    fn refund(&self, rate: &Rate, taken: Taken, excess: u64, now: u64) -> bool {
+        if excess == 0 {
+            return false;
+        }
         let drained = rate.drained(now);
         let back = |refunded: u64| {
             let waiting = level(taken.end, drained.wrapping_add(refunded)).min(taken.units);
@@ -240,7 +285,7 @@ impl Bucket {
             (back > 0).then(|| refunded.wrapping_add(back))
         };
         // Release pairs with the Acquire in `level`: a refund is seen with its place.
-        let _ = self.refunded.fetch_update(Ordering::Release, Ordering::Relaxed, back);
+        self.refunded.fetch_update(Ordering::Release, Ordering::Relaxed, back).is_ok()
     }
 
     /// Lowers what is left to `amount`, where it is more: somebody else used the rest.
@@ -252,6 +297,22 @@ impl Bucket {
         };
         // Release and Acquire, as in `take`.
         let _ = self.end.fetch_update(Ordering::Release, Ordering::Acquire, raise);
+    }
+
+    /// Fills up, from new, as far as `before` is: its limit has changed and this one takes its place.
+    /// What is used is at most the burst of either, and a debt stays one.
+    ///
+    /// Whoever takes from `before` later than this comes too late to be counted, and sees whatever
+    /// the caller wrote before.
+    pub(crate) fn take_over(&self, rate: &Rate, before: &Self, from: &Rate, now: u64) -> Moved {
+        // A write, so that a taking before it is counted and one after it knows. Release pairs with
+        // the exchange in `take`, Acquire with its Release.
+        let end = before.end.fetch_add(0, Ordering::AcqRel);
+        let empty = from.drained(now).wrapping_add(before.refunded.load(Ordering::Acquire));
+        let used = level(end, empty).div_ceil(1 << from.shift);
+        let (most, debt) = (from.burst(), used.saturating_sub(from.burst()));
+        let kept = used.min(most).min(rate.burst()).saturating_add(debt);
+        Moved { from: end, shift: from.shift, to: self.charge(rate, kept, now).end }
     }
 
     /// How much could be taken now.
@@ -296,351 +357,7 @@ const fn level(end: u64, empty: u64) -> u64 {
     if ahead > 0 { ahead as u64 } else { 0 }
 }
 
+#[cfg(all(test, evenkeel_loom))]
+mod models;
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rng::Rng;
-    use proptest::prelude::*;
-
-    const SECOND: u64 = 1_000_000_000;
-    const MINUTE: Duration = Duration::from_secs(60);
-
-    fn rate(amount: u64, burst: u64) -> Rate {
-        Rate::new(amount, MINUTE, burst).unwrap()
-    }
-
-    #[test]
-    fn a_bucket_holds_its_burst_and_refills_at_its_rate() {
-        let rate = rate(60, 10);
-        let bucket = Bucket::new();
-        let taken = bucket.reserve(&rate, 10, 0).unwrap();
-        // The drain is kept a hair low, which the wait shows as one nanosecond.
-        let Err(Refused::NotYet(wait)) = bucket.reserve(&rate, 1, 0) else { panic!("it is full") };
-        assert!((SECOND..=SECOND + 1).contains(&(wait.as_nanos() as u64)), "{wait:?}");
-        assert_eq!(bucket.available(&rate, 3 * SECOND + 1), 3);
-        assert_eq!(bucket.reserve(&rate, 11, 0), Err(Refused::Never { burst: 10 }));
-        bucket.settle(&rate, taken, 10, 0);
-        assert!(!bucket.is_idle(&rate, 9 * SECOND) && bucket.is_idle(&rate, 10 * SECOND + 1));
-    }
-
-    #[test]
-    fn what_has_drained_is_not_refunded_again() {
-        let rate = rate(60, 60);
-        let bucket = Bucket::new();
-        let taken = bucket.reserve(&rate, 60, 0).unwrap();
-        // After 45 seconds a quarter is left of it.
-        bucket.settle(&rate, taken, 0, 45 * SECOND);
-        assert_eq!(bucket.available(&rate, 45 * SECOND), 60);
-        let all = bucket.reserve(&rate, 60, 45 * SECOND).unwrap();
-        bucket.cancel(&rate, all, 45 * SECOND);
-        assert_eq!(bucket.available(&rate, 45 * SECOND), 60);
-    }
-
-    #[test]
-    fn a_refund_moves_later_reservations_forward() {
-        let rate = rate(60, 60);
-        let bucket = Bucket::new();
-        let first = bucket.reserve(&rate, 30, 0).unwrap();
-        let second = bucket.reserve(&rate, 30, 0).unwrap();
-        bucket.cancel(&rate, first, 0);
-        // The second one now drains from 0 to 30 s; at 30 s nothing of it is left to refund.
-        bucket.cancel(&rate, second, 30 * SECOND);
-        assert_eq!(bucket.refunded.load(Ordering::Relaxed) >> rate.shift, 30);
-    }
-
-    #[test]
-    fn an_idle_bucket_equals_a_new_one_however_long_it_lies() {
-        for amount in [1, 60, 100_000, 1_000_000_000] {
-            let rate = rate(amount, amount);
-            let bucket = Bucket::new();
-            for years in [0u64, 1, 2, 30] {
-                let now = years * 365 * 86_400 * SECOND;
-                assert!(bucket.is_idle(&rate, now), "{amount} a minute after {years} years");
-                assert_eq!(bucket.available(&rate, now), amount);
-            }
-        }
-    }
-
-    #[test]
-    fn debts_are_paid_before_anything_else() {
-        let rate = rate(60, 10);
-        let bucket = Bucket::new();
-        let taken = bucket.reserve(&rate, 5, 0).unwrap();
-        bucket.settle(&rate, taken, 40, 0);
-        assert_eq!(bucket.wait_for(&rate, 1, 0).unwrap().as_secs(), 31);
-    }
-
-    #[test]
-    fn a_correction_lowers_and_never_raises() {
-        let rate = rate(60, 60);
-        let bucket = Bucket::new();
-        bucket.lower_to(&rate, 7, 0);
-        assert_eq!(bucket.available(&rate, 0), 7);
-        bucket.lower_to(&rate, 50, 0);
-        assert_eq!(bucket.available(&rate, 0), 7);
-    }
-
-    #[test]
-    fn absurd_limits_are_refused_and_absurd_amounts_contained() {
-        assert_eq!(Rate::new(0, MINUTE, 1), Err(InvalidRate::Zero));
-        assert_eq!(Rate::new(1, Duration::ZERO, 1), Err(InvalidRate::Zero));
-        assert_eq!(Rate::new(u64::MAX, Duration::from_nanos(1), 1), Err(InvalidRate::TooLarge));
-        assert_eq!(Rate::new(1, MINUTE, u64::MAX), Err(InvalidRate::TooLarge));
-        assert!(Rate::new(1, Duration::MAX, 1).is_err());
-
-        let rate = rate(1_000, 1_000);
-        let bucket = Bucket::new();
-        assert!(matches!(bucket.reserve(&rate, u64::MAX, 0), Err(Refused::Never { .. })));
-        let taken = bucket.reserve(&rate, 1, 0).unwrap();
-        bucket.settle(&rate, taken, u64::MAX, 0);
-        assert!(matches!(bucket.reserve(&rate, 1, 0), Err(Refused::NotYet(_))));
-        bucket.lower_to(&rate, u64::MAX, 0);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(400))]
-
-        #[test]
-        fn the_wait_is_exact_to_the_nanosecond(amount in 1u64..1_000_000_000, burst in 1u64..1_000_000, first in 1u64..1_000_000, second in 1u64..1_000_000, start in 0u64..(1 << 50)) {
-            let rate = rate(amount, burst);
-            let (first, second) = (first.min(burst), second.min(burst));
-            let bucket = Bucket::new();
-            let _ = bucket.charge(&rate, first, start);
-            if let Err(Refused::NotYet(wait)) = bucket.reserve(&rate, second, start) {
-                let at = start + wait.as_nanos() as u64;
-                prop_assert!(bucket.reserve(&rate, second, at - 1).is_err());
-                prop_assert!(bucket.reserve(&rate, second, at).is_ok());
-            }
-        }
-
-        #[test]
-        fn the_rate_is_exact_to_one_in_a_million(amount in 1u64..10_000_000_000, seconds in 1u64..86_400) {
-            let rate = Rate::new(amount, Duration::from_secs(seconds), amount).unwrap();
-            let years = 1u64 << 57;
-            let exact = u128::from(years) * (u128::from(amount) << rate.shift) / (u128::from(seconds) * u128::from(SECOND));
-            let kept = (u128::from(years) * u128::from(rate.drain)) >> FRACTION;
-            prop_assert!(exact.abs_diff(kept) <= exact / 1_000_000, "{exact} {kept}");
-        }
-
-        /// Reservations, settlements in any order, and refusals: no window ever lets through more
-        /// than its burst, its refill and what calls used beyond their reservations.
-        #[test]
-        fn no_window_is_ever_over_its_bound(seed in any::<u64>(), overrun in 0u64..2) {
-            let rng = Rng::from_seed(seed);
-            let rate = rate(600, 200);
-            let bucket = Bucket::new();
-            let mut open: Vec<(Taken, u64, u64)> = Vec::new();
-            let mut used: Vec<(u64, u64)> = Vec::new();
-            let mut excess = 0;
-            let mut now = 0;
-            for _ in 0..400 {
-                now += rng.below(2 * SECOND);
-                if rng.below(2) == 0 || open.is_empty() {
-                    let amount = 1 + rng.below(200);
-                    if let Ok(taken) = bucket.reserve(&rate, amount, now) {
-                        open.push((taken, amount, now));
-                    }
-                } else {
-                    let (taken, amount, since) = open.swap_remove(rng.below(open.len() as u64) as usize);
-                    let actual = rng.below(amount + 1) + overrun * rng.below(50);
-                    excess += actual.saturating_sub(amount);
-                    bucket.settle(&rate, taken, actual, now);
-                    used.push((since, actual));
-                }
-            }
-            used.sort_unstable();
-            for (i, &(start, _)) in used.iter().enumerate() {
-                let mut sum = 0;
-                for &(at, amount) in &used[i..] {
-                    sum += amount;
-                    let refill = (at - start) / (SECOND / 10);
-                    prop_assert!(sum <= 200 + refill + 1 + excess, "{sum} in {} ns", at - start);
-                }
-            }
-        }
-    }
-}
-
-#[cfg(evenkeel_loom)]
-#[cfg(test)]
-mod models {
-    use super::*;
-    use loom::thread;
-    use std::sync::Arc;
-
-    /// A unit a nanosecond, ten at once.
-    fn rate() -> Rate {
-        Rate::new(1, Duration::from_nanos(1), 10).unwrap()
-    }
-
-    /// A bucket of which `amounts` are taken, at time zero.
-    fn taken<const N: usize>(amounts: [u64; N]) -> (Arc<Bucket>, [Taken; N]) {
-        let bucket = Arc::new(Bucket::new());
-        let taken = amounts.map(|amount| bucket.charge(&rate(), amount, 0));
-        (bucket, taken)
-    }
-
-    fn used(bucket: &Bucket, now: u64) -> u64 {
-        bucket.level(&rate(), now) >> rate().shift
-    }
-
-    /// What is used at `now` when `a` and `b` run at once, and what they returned.
-    fn at_once<A: Send + 'static, B>(
-        bucket: &Arc<Bucket>,
-        a: impl FnOnce(&Bucket) -> A + Send + 'static,
-        b: impl FnOnce(&Bucket) -> B,
-    ) -> (A, B) {
-        let other = Arc::clone(bucket);
-        let other = thread::spawn(move || a(&other));
-        let b = b(bucket);
-        (other.join().unwrap(), b)
-    }
-
-    #[test]
-    fn loom_two_that_do_not_fit_together_are_not_both_let_in() {
-        loom::model(|| {
-            let (bucket, []) = taken([]);
-            let take = |bucket: &Bucket| bucket.reserve(&rate(), 6, 0).is_ok();
-            let (a, b) = at_once(&bucket, take, take);
-            assert!(a != b, "one of them fits");
-            assert_eq!(used(&bucket, 0), 6);
-        });
-    }
-
-    #[test]
-    fn loom_what_a_refund_frees_is_taken_once() {
-        loom::model(|| {
-            let (bucket, [first]) = taken([6]);
-            let take = |bucket: &Bucket| bucket.reserve(&rate(), 6, 0).is_ok();
-            let ((), let_in) = at_once(&bucket, move |it| it.cancel(&rate(), first, 0), take);
-            assert_eq!(used(&bucket, 0), if let_in { 6 } else { 0 });
-        });
-    }
-
-    #[test]
-    fn loom_a_clock_that_lags_gives_back_what_drains_meanwhile_and_no_more() {
-        const LAG: u64 = 2;
-        loom::model(|| {
-            let (bucket, [first]) = taken([6]);
-            // To the taker the bucket is idle; to the other thread there is a rest to give back.
-            let back = move |bucket: &Bucket| bucket.cancel(&rate(), first, 6 - LAG);
-            let take = |bucket: &Bucket| bucket.reserve(&rate(), 8, 6).is_ok();
-            let ((), let_in) = at_once(&bucket, back, take);
-            assert!(let_in);
-            assert!(used(&bucket, 6) + LAG >= 8, "{} of 8 are used", used(&bucket, 6));
-        });
-    }
-
-    #[test]
-    fn loom_refunds_in_either_order_come_to_one_of_the_two() {
-        const NOW: u64 = 4;
-        let settle = |bucket: &Bucket, taken| bucket.settle(&rate(), taken, 1, NOW);
-        loom::model(move || {
-            let in_turn = |order: [usize; 2]| {
-                let (bucket, taken) = taken([5, 5]);
-                order.into_iter().for_each(|at| settle(&bucket, taken[at]));
-                used(&bucket, NOW)
-            };
-            let either = [in_turn([0, 1]), in_turn([1, 0])];
-            let (bucket, [first, second]) = taken([5, 5]);
-            at_once(&bucket, move |it| settle(it, second), |it| settle(it, first));
-            let used = used(&bucket, NOW);
-            assert!(either.contains(&used), "{used} of {either:?}");
-        });
-    }
-
-    #[test]
-    fn loom_a_refund_and_a_debt_add_up() {
-        loom::model(|| {
-            let (bucket, [first, second]) = taken([5, 5]);
-            let back = move |bucket: &Bucket| bucket.settle(&rate(), first, 2, 0);
-            at_once(&bucket, back, |it| it.settle(&rate(), second, 9, 0));
-            assert_eq!(used(&bucket, 0), 11);
-        });
-    }
-
-    #[test]
-    fn loom_a_correction_loses_no_reservation() {
-        loom::model(|| {
-            let (bucket, [_first]) = taken([6]);
-            let lower = |bucket: &Bucket| bucket.lower_to(&rate(), 3, 0);
-            let take = |bucket: &Bucket| bucket.reserve(&rate(), 3, 0).is_ok();
-            let (let_in, ()) = at_once(&bucket, take, lower);
-            assert!(let_in, "three are left in either order");
-            assert!(bucket.available(&rate(), 0) <= 1, "{}", bucket.available(&rate(), 0));
-        });
-    }
-
-    #[test]
-    fn loom_a_correction_counts_the_refunds_before_the_place_it_sees() {
-        loom::model(|| {
-            let (bucket, [first]) = taken([6]);
-            let swap = move |bucket: &Bucket| {
-                bucket.cancel(&rate(), first, 0);
-                bucket.reserve(&rate(), 2, 0).is_ok()
-            };
-            at_once(&bucket, swap, |it| it.lower_to(&rate(), 1, 0));
-            let left = bucket.available(&rate(), 0);
-            assert!(left <= 5, "{left} left; corrected before the refund, it would be five");
-        });
-    }
-
-    #[test]
-    fn loom_what_fits_beside_a_correction_is_let_in() {
-        loom::model(|| {
-            let (bucket, [first]) = taken([6]);
-            let lower = move |bucket: &Bucket| {
-                bucket.cancel(&rate(), first, 0);
-                bucket.lower_to(&rate(), 8, 0);
-            };
-            let take = |bucket: &Bucket| bucket.reserve(&rate(), 4, 0).is_ok();
-            assert!(at_once(&bucket, lower, take).1);
-        });
-    }
-
-    #[test]
-    fn loom_whoever_looks_sees_no_refund_without_what_is_refunded() {
-        loom::model(|| {
-            let (bucket, [_first]) = taken([4]);
-            let pass = |bucket: &Bucket| {
-                let taken = bucket.charge(&rate(), 6, 0);
-                bucket.cancel(&rate(), taken, 0);
-            };
-            let ((), seen) = at_once(&bucket, pass, |it| it.available(&rate(), 0));
-            assert!(seen <= 6, "{seen} left of ten, of which four are used");
-        });
-    }
-
-    #[test]
-    fn loom_what_fits_in_any_order_is_let_in() {
-        loom::model(|| {
-            let (bucket, [first]) = taken([6]);
-            let swap = move |bucket: &Bucket| {
-                bucket.cancel(&rate(), first, 0);
-                bucket.reserve(&rate(), 2, 0).is_ok()
-            };
-            let take = |bucket: &Bucket| bucket.reserve(&rate(), 4, 0).is_ok();
-            assert_eq!(at_once(&bucket, swap, take), (true, true));
-            assert_eq!(used(&bucket, 0), 6);
-        });
-    }
-
-    /// Reserve, settle and reserve again at once, for all interleavings: the sum of what is out is
-    /// never above the burst.
-    #[test]
-    fn loom_three_threads_never_go_over_the_burst() {
-        loom::model(|| {
-            let (bucket, [first]) = taken([4]);
-            let take = |amount| {
-                let bucket = Arc::clone(&bucket);
-                thread::spawn(move || bucket.reserve(&rate(), amount, 0).is_ok())
-            };
-            let others = [(4, take(4)), (5, take(5))];
-            bucket.settle(&rate(), first, 1, 0);
-            let out = others.map(|(amount, other)| if other.join().unwrap() { amount } else { 0 });
-            let out = 1 + out.iter().sum::<u64>();
-            assert!(out <= 10);
-            assert_eq!(used(&bucket, 0), out);
-        });
-    }
-}
+mod tests;

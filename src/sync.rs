@@ -11,7 +11,9 @@
 #[cfg(not(evenkeel_loom))]
 mod real {
     pub(crate) use parking_lot::Mutex;
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
 }
 
 #[cfg(not(evenkeel_loom))]
@@ -19,7 +21,7 @@ pub(crate) use real::*;
 
 #[cfg(evenkeel_loom)]
 mod modelled {
-    pub(crate) use loom::sync::atomic::Ordering;
+    pub(crate) use loom::sync::atomic::{Ordering, fence};
 
     use loom::sync::MutexGuard;
     use loom::sync::atomic;

@@ -60,19 +60,22 @@ impl Budget {
 const DAY: u64 = 86_400;
 
 impl Period {
-    /// The number of the period that contains `at`, and how long until it ends.
-    pub(crate) fn at(self, at: SystemTime) -> (u32, Duration) {
-        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let day = (since.as_secs() / DAY) as i64;
-        let (number, next) = match self {
-            Self::Day => (day as u32, day + 1),
-            Self::Month => {
-                let month = month_of(day);
-                (month, first_day(month + 1))
-            }
+    /// The number of the period that contains `since`, counted from 1970.
+    const fn number(self, since: Duration) -> u32 {
+        let day = since.as_secs() / DAY;
+        match self {
+            Self::Day => day as u32,
+            Self::Month => month_of(day as i64),
+        }
+    }
+
+    /// When the period of a number ends, since 1970.
+    fn end(self, number: u32) -> Duration {
+        let day = match self {
+            Self::Day => u64::from(number) + 1,
+            Self::Month => first_day(number.saturating_add(1)).unsigned_abs(),
         };
-        let end = Duration::from_secs(next.unsigned_abs() * DAY);
-        (number, end.saturating_sub(since))
+        Duration::from_secs(day.saturating_mul(DAY))
     }
 }
 
@@ -100,7 +103,7 @@ const fn first_day(month: u32) -> i64 {
 }
 
 /// How much of a budget is used, in which period.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct BudgetState {
     period: u32,
     used: u64,
@@ -130,12 +133,13 @@ impl BudgetState {
         amount: u64,
         wall: SystemTime,
     ) -> Option<Option<Duration>> {
-        let (period, left) = budget.period.at(wall);
-        self.turn_to(period);
+        let since = since_1970(wall);
+        self.turn_to(budget.period.number(since));
         if amount > budget.amount {
             return Some(None);
         }
-        (self.used.saturating_add(amount) > budget.amount).then_some(Some(left))
+        let over = self.used > budget.amount - amount;
+        over.then(|| Some(budget.period.end(self.period).saturating_sub(since)))
     }
 
     /// Corrects what was reserved in `period` to what was used. What was reserved in a period that
@@ -148,17 +152,25 @@ impl BudgetState {
         self.used = self.used.saturating_add(added);
     }
 
-    /// The clock of a machine may be set back; a period that has begun is not left again.
+    /// The clock of a machine may be set back a little; a period that has begun is not left again.
+    /// A clock that is set back by more was far ahead before: the period is then the one it says,
+    /// or the budget would stay used up until that future comes. Neither opens anything.
     fn turn_to(&mut self, period: u32) {
         if period > self.period {
             *self = Self { period, used: 0 };
+        } else if period.saturating_add(1) < self.period {
+            self.period = period;
         }
     }
 
     pub(crate) fn used(&mut self, budget: &Budget, wall: SystemTime) -> u64 {
-        self.turn_to(budget.period.at(wall).0);
+        self.turn_to(budget.period.number(since_1970(wall)));
         self.used
     }
+}
+
+fn since_1970(wall: SystemTime) -> Duration {
+    wall.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -178,7 +190,9 @@ mod tests {
             (4_107_456_000, DAY),
             (1_704_063_600, 3_600),
         ] {
-            assert_eq!(Period::Month.at(at(second)).1, Duration::from_secs(left), "{second}");
+            let since = Duration::from_secs(second);
+            let end = Period::Month.end(Period::Month.number(since));
+            assert_eq!(end - since, Duration::from_secs(left), "{second}");
         }
     }
 
@@ -206,5 +220,39 @@ mod tests {
         state.settle(period, 60, 75);
         assert_eq!(state.used(&budget, at(noon + DAY)), 15, "the overrun is not forgotten");
         assert_eq!(state.used(&budget, at(noon)), 15, "a clock that is set back opens nothing");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_over_midnight_says_when_the_budget_is_whole() {
+        let budget = Budget::daily_tokens(100);
+        let mut state = BudgetState::default();
+        let midnight = 1_709_164_800;
+        assert!(state.reserve(&budget, 100, at(midnight)).is_ok());
+        let wait = Duration::from_secs(DAY + 60);
+        assert_eq!(state.reserve(&budget, 1, at(midnight - 60)), Err(Some(wait)));
+        assert!(state.reserve(&budget, 100, at(midnight - 60) + wait).is_ok());
+    }
+
+    #[test]
+    fn a_clock_that_was_years_ahead_locks_nobody_out() {
+        let budget = Budget::daily_tokens(100);
+        let mut state = BudgetState::default();
+        let noon = 1_709_121_600;
+        let _ = state.reserve(&budget, 100, at(noon + 10_000 * DAY));
+        assert_eq!(state.reserve(&budget, 1, at(noon)), Err(Some(Duration::from_secs(DAY / 2))));
+        assert!(state.reserve(&budget, 100, at(noon + DAY / 2)).is_ok());
+    }
+
+    #[test]
+    fn the_end_of_time_is_no_reason_to_panic() {
+        let latest = UNIX_EPOCH + Duration::from_secs(i64::MAX as u64);
+        for period in [Period::Day, Period::Month] {
+            let budget = Budget::new(Dimension::Tokens, u64::MAX, period);
+            let mut state = BudgetState::default();
+            let _ = state.reserve(&budget, u64::MAX, latest);
+            let _ = state.reserve(&budget, u64::MAX, UNIX_EPOCH - Duration::from_secs(1));
+            state.settle(0, u64::MAX, u64::MAX);
+            let _ = state.used(&budget, latest);
+        }
     }
 }

@@ -94,7 +94,7 @@ impl QuotaBuilder {
         let estimator = Estimator::new(estimate);
         let inner = Inner::new(&global, &tenant, &tenant_model, &keys, most_scopes, estimator);
         for (tenant, limits) in &overrides {
-            inner.override_tenant(tenant, limits);
+            let _key = inner.override_tenant(tenant, limits);
         }
         Ok(QuotaLimiter::from_inner(inner))
     }

@@ -78,6 +78,8 @@ pub enum Reason {
         /// How many it keeps.
         most: usize,
     },
+    /// Not in time: others of the tenant were waiting first, and still are.
+    InLine,
 }
 
 impl Reason {
@@ -138,7 +140,10 @@ impl Denied {
             Reason::Rate { retry_after, .. } | Reason::Budget { retry_after, .. } => {
                 Some(retry_after)
             }
-            Reason::TooLarge { .. } | Reason::Concurrency { .. } | Reason::Saturated { .. } => None,
+            Reason::TooLarge { .. }
+            | Reason::Concurrency { .. }
+            | Reason::Saturated { .. }
+            | Reason::InLine => None,
         }
     }
 
@@ -166,6 +171,7 @@ impl fmt::Display for Denied {
                 write!(f, "'s {} budget is used up for {retry_after:?}", dimension.label())
             }
             Reason::Concurrency { limit } => write!(f, " of {limit} running calls is reached"),
+            Reason::InLine => f.write_str(" is waited for by others that came first"),
             Reason::Saturated { most } => write!(f, "er keeps {most} scopes, all of them in use"),
         }
     }

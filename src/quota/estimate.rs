@@ -20,7 +20,8 @@ pub enum Estimate {
     /// What calls of this tenant on this model have produced lately, with a margin. Overshoots by
     /// what running calls produce beyond it.
     Expected,
-    /// Nothing: a call passes while the limit is not exceeded, and is charged afterwards.
+    /// Nothing but the request itself: a call passes while the limits are not exceeded, and is charged
+    /// while it streams and when it ends. Overshoots by what running calls use.
     PostPaid,
 }
 
@@ -29,6 +30,13 @@ const UNBOUNDED_OUTPUT: u64 = 1024;
 
 /// Bytes per input token where nothing has been learnt.
 const BYTES_PER_TOKEN: f32 = 4.0;
+
+/// The most bytes per input token that are believed, and the least.
+const MOST_RATIO: f32 = 16.0;
+const LEAST_RATIO: f32 = 0.5;
+
+/// The most output of one call that is believed.
+const MOST_OUTPUT: u64 = 1 << 20;
 
 /// Tokens of framing per message, as the common tokenisers add them.
 const PER_MESSAGE: u64 = 4;
@@ -66,22 +74,28 @@ impl Estimator {
         let input = counted.unwrap_or_else(|| self.input(request, model));
         let output = self.output(request, tenant, model);
         let cost = price.unwrap_or_default().of_tokens(input, output);
-        let input = if self.mode == Estimate::PostPaid { 0 } else { input };
         Amounts::tokens(input, output).with_cost(cost)
+    }
+
+    /// What is taken for a call before it is made that is expected to use `expected`.
+    pub(crate) const fn taken_of(&self, expected: &Amounts) -> Amounts {
+        match self.mode {
+            Estimate::PostPaid => Amounts { requests: expected.requests, ..Amounts::NONE },
+            Estimate::Max | Estimate::Expected => *expected,
+        }
     }
 
     fn input(&self, request: &ChatRequest, model: &str) -> u64 {
         let ratio = self.place(&self.ratio, "", model).get().unwrap_or(BYTES_PER_TOKEN);
-        let text = request.content_bytes() as f32 / ratio.clamp(0.5, 16.0);
+        let text = request.content_bytes() as f32 / ratio;
         (text.ceil() as u64).saturating_add(PER_MESSAGE * request.messages.len() as u64)
     }
 
     fn output(&self, request: &ChatRequest, tenant: &str, model: &str) -> u64 {
         let most = request.sampling.max_output_tokens;
         match self.mode {
-            Estimate::PostPaid => 0,
             Estimate::Max => most.unwrap_or(UNBOUNDED_OUTPUT),
-            Estimate::Expected => {
+            Estimate::Expected | Estimate::PostPaid => {
                 let learnt = self.place(&self.output, tenant, model).get();
                 let expected = learnt.map_or(UNBOUNDED_OUTPUT, |tokens| (tokens * 1.25) as u64);
                 expected.min(most.unwrap_or(u64::MAX))
@@ -95,11 +109,12 @@ impl Estimator {
             return;
         }
         if let Some(output) = usage.output_tokens {
-            self.place(&self.output, tenant, model).blend(output as f32);
+            self.place(&self.output, tenant, model).blend(output.min(MOST_OUTPUT) as f32);
         }
         let bytes = request.content_bytes();
         if let Some(input) = usage.input_tokens.filter(|&input| input > 0 && bytes >= 256) {
-            self.place(&self.ratio, "", model).blend(bytes as f32 / input as f32);
+            let ratio = (bytes as f32 / input as f32).clamp(LEAST_RATIO, MOST_RATIO);
+            self.place(&self.ratio, "", model).blend(ratio);
         }
     }
 
@@ -124,8 +139,11 @@ impl Learnt {
         Some(f32::from_bits(self.0.load(Ordering::Relaxed))).filter(|value| !value.is_nan())
     }
 
-    /// One sample in sixteen counts, so that the last hundred or so calls tell.
+    /// Each sample counts a sixteenth, so that the last few dozen calls tell. It counts as at most four
+    /// times the average: one absurd answer must not make the next calls too large for their quota.
     fn blend(&self, sample: f32) {
+        let most = 4.0 * self.get().unwrap_or(UNBOUNDED_OUTPUT as f32).max(1.0);
+        let sample = sample.min(most);
         let next = self.get().map_or(sample, |before| before + (sample - before) / 16.0);
         self.0.store(next.to_bits(), Ordering::Relaxed);
     }
@@ -147,7 +165,10 @@ mod tests {
         };
         assert_eq!(of(Estimate::Max, &bounded), Amounts::tokens(104, 2_000));
         assert_eq!(of(Estimate::Max, &request(400)), Amounts::tokens(104, 1_024));
-        assert_eq!(of(Estimate::PostPaid, &bounded), Amounts::tokens(0, 0));
+        let post_paid = Estimator::new(Estimate::PostPaid);
+        let expected = of(Estimate::PostPaid, &bounded);
+        assert_eq!(expected, Amounts::tokens(104, 1_024));
+        assert_eq!(post_paid.taken_of(&expected), Amounts::tokens(0, 0));
     }
 
     #[test]
@@ -169,5 +190,26 @@ mod tests {
         assert_eq!(estimator.amounts(&call, Some(7), "t", "m", None).input_tokens, 7);
         estimator.learn(&call, &Usage::counted(u64::MAX, u64::MAX), "t", "m");
         assert!(estimator.amounts(&call, None, "t", "m", None).input_tokens <= 8_004);
+    }
+
+    #[test]
+    fn one_absurd_answer_does_not_make_the_next_calls_absurd() {
+        let estimator = Estimator::new(Estimate::Expected);
+        let call = request(2_000);
+        let expected = || estimator.amounts(&call, None, "t", "m", None);
+        let learn = |input, output| {
+            estimator.learn(&call, &Usage::counted(input, output), "t", "m");
+        };
+        (0..100).for_each(|_| learn(500, 80));
+        let before = expected();
+        learn(u64::MAX, u64::MAX);
+        assert!(expected().output_tokens <= before.output_tokens * 5 / 4);
+        (0..100).for_each(|_| learn(500, 80));
+        assert_eq!(expected().output_tokens, before.output_tokens);
+        assert!(expected().input_tokens.abs_diff(before.input_tokens) <= 1);
+
+        let first = Estimator::new(Estimate::Expected);
+        first.learn(&call, &Usage::counted(500, u64::MAX), "t", "m");
+        assert!(first.amounts(&call, None, "t", "m", None).output_tokens <= 5 * UNBOUNDED_OUTPUT);
     }
 }

@@ -3,20 +3,22 @@
 use std::fmt;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use crate::error::BuildError;
 use crate::options::TenantId;
 use crate::quota::amounts::Amounts;
 use crate::quota::builder::QuotaBuilder;
 use crate::quota::denied::{Denied, Level, Reason};
 use crate::quota::estimate::Estimator;
-use crate::quota::limits::{Dimension, Limits, OnLimit};
+use crate::quota::held::{CallScopes, objection};
+use crate::quota::key::ScopeKey;
+use crate::quota::limits::{Dimension, Limits};
+use crate::quota::plan::{Plan, Shared};
 use crate::quota::reservation::Reservation;
-use crate::quota::scope::{Held, Moment, Plan, Scope};
-use crate::quota::scopes::{ByScope, ScopeKey, Scopes};
-use crate::quota::turnstile::Turnstiles;
+use crate::quota::scope::{Moment, Scope};
+use crate::quota::scopes::{ByScope, Full, Scopes};
+use crate::quota::turnstile::Freed;
 use crate::request::ChatRequest;
+use crate::sync::{AtomicBool, Ordering};
 use crate::time::{Instant, now, wall_clock};
 use crate::usage::{Price, Usage};
 
@@ -60,11 +62,12 @@ pub(crate) struct Inner {
     tenant_model: Option<Arc<Plan>>,
     keys: Box<[(Arc<str>, Arc<Plan>)]>,
     overrides: ByScope<Arc<Plan>>,
+    /// Whether there are or were overrides: asking the map would lock all of it.
+    has_overrides: AtomicBool,
     scopes: Scopes,
     pub(crate) estimator: Estimator,
-    pub(crate) turnstiles: Turnstiles,
-    epoch: Instant,
-    needs_wall: bool,
+    pub(crate) shared: Arc<Shared>,
+    needs_wall: AtomicBool,
 }
 
 /// Whose quota a call takes from.
@@ -105,9 +108,6 @@ impl<'a> Whose<'a> {
     }
 }
 
-/// The scopes of one call, in the order in which they are reserved from.
-pub(crate) type CallScopes = SmallVec<[Arc<Scope>; 3]>;
-
 impl QuotaLimiter {
     /// Starts a configuration.
     pub fn builder() -> QuotaBuilder {
@@ -141,19 +141,40 @@ impl QuotaLimiter {
         now: Instant,
     ) -> Result<Reservation, Denied> {
         let now = self.inner.moment(now);
-        let scopes = self.inner.scopes_of(whose, now)?;
-        self.inner.reserve(&scopes, whose, amounts, now)
+        let line = self.inner.line(whose);
+        let scopes = self.inner.scopes_of(line, whose, now)?;
+        self.inner.reserve(scopes, line, whose, amounts, now)
     }
 
-    /// Takes `amounts`, and where limits say so waits for them until `deadline`: first come, first
-    /// served per tenant.
+    /// What stands against `amounts` at `now`, without taking anything.
+    ///
+    /// # Errors
+    /// [`Denied`] where more scopes are in use than the limiter keeps.
+    pub(crate) fn objection(
+        &self,
+        whose: &Whose<'_>,
+        amounts: &Amounts,
+        now: Instant,
+    ) -> Result<Option<Denied>, Denied> {
+        let now = self.inner.moment(now);
+        let scopes = self.inner.scopes_of(self.inner.line(whose), whose, now)?;
+        let denied = objection(&scopes, &self.inner.estimator.taken_of(amounts), now);
+        Ok(denied.map(|denied| denied.of(whose.tenant)))
+    }
+
+    /// Takes `amounts`, and where every limit that stands against them says so, waits for them until
+    /// `deadline`: first come, first served per tenant. A deadline that has passed waits for nothing.
+    ///
+    /// Waking up costs a waiting tenant one look at its limits. It happens when its call should fit,
+    /// when its own limits are given something back, and when limits are that it shares.
     ///
     /// # Errors
     /// [`Denied`] where a limit refuses, where waiting cannot help, and at once where the wait would
-    /// be longer than the deadline allows.
+    /// be longer than the deadline allows; at the deadline where others of the tenant were first
+    /// ([`Reason::InLine`]) or no running call ended.
     ///
     /// # Cancellation
-    /// Dropping the future leaves the line.
+    /// Dropping the future leaves the line; nothing is taken before it is ready.
     pub async fn reserve(
         &self,
         whose: &Whose<'_>,
@@ -169,8 +190,12 @@ impl QuotaLimiter {
     /// [`Denied`] where more scopes are in use than the limiter keeps.
     pub fn handle(&self, tenant: &TenantId) -> Result<TenantHandle, Denied> {
         let whose = Whose::tenant(tenant);
-        let scopes = self.inner.scopes_of(&whose, self.inner.moment(now()))?;
-        Ok(TenantHandle { limiter: self.clone(), tenant: tenant.clone(), scopes })
+        let line = self.inner.line(&whose);
+        let now = self.inner.moment(now());
+        let mut scopes = CallScopes::new();
+        scopes.extend(self.inner.tenant_scope(line, &whose, now)?);
+        scopes.extend(self.inner.global.clone());
+        Ok(TenantHandle { limiter: self.clone(), tenant: tenant.clone(), line, scopes })
     }
 
     /// What `request` is expected to use. `counted` is a provider's own count of its input tokens.
@@ -191,35 +216,34 @@ impl QuotaLimiter {
         self.inner.estimator.learn(request, usage, whose.tenant_name(), whose.model_name());
     }
 
-    /// Gives one tenant limits of its own, from now on. How full its limits are stays as it is;
-    /// calls that are running are settled against the old ones.
+    /// Gives one tenant limits of its own, from now on.
+    ///
+    /// How full its limits are stays as it is, for limits of the same dimension and window and budgets
+    /// of the same period; so do the calls that are running, which settle with the new limits. A
+    /// limit that was not there before charges them what they use.
     ///
     /// # Errors
     /// Names the field at fault.
     pub fn set_tenant_limits(&self, tenant: &TenantId, limits: &Limits) -> Result<(), BuildError> {
         limits.validate("limits")?;
-        let key = self.inner.scopes.key(TENANT, tenant.as_str(), "");
-        let plan = Arc::new(Plan::new(Level::Tenant, limits));
-        self.inner.overrides.insert(key, Arc::clone(&plan));
-        self.inner.scopes.replan(key, plan, self.inner.moment(now()));
+        let (key, plan) = self.inner.override_tenant(tenant, limits);
+        self.inner.replan(key, plan);
         Ok(())
     }
 
-    /// Gives one tenant the limits all have.
+    /// Gives one tenant the limits all have, or none where all have none.
     pub fn clear_tenant_limits(&self, tenant: &TenantId) {
-        let key = self.inner.scopes.key(TENANT, tenant.as_str(), "");
+        let key = self.inner.line(&Whose::tenant(tenant));
         self.inner.overrides.remove(&key);
-        if let Some(plan) = &self.inner.tenant {
-            self.inner.scopes.replan(key, Arc::clone(plan), self.inner.moment(now()));
-        }
+        let none = || Arc::new(Plan::new(Level::Tenant, &Limits::new(), &self.inner.shared));
+        self.inner.replan(key, self.inner.tenant.clone().unwrap_or_else(none));
     }
 
     /// What is left to a tenant of each of its limits by rate, and how many of its calls run; `None`
     /// where nothing of its quota is in use.
     #[must_use]
     pub fn usage(&self, tenant: &TenantId) -> Option<TenantUsage> {
-        let key = self.inner.scopes.key(TENANT, tenant.as_str(), "");
-        let scope = self.inner.scopes.peek(key)?;
+        let scope = self.inner.scopes.peek(self.inner.line(&Whose::tenant(tenant)))?;
         let available = scope.available(self.inner.moment(now())).collect();
         Some(TenantUsage { available, running: scope.running() })
     }
@@ -245,11 +269,15 @@ pub struct TenantUsage {
     pub running: u32,
 }
 
-/// A tenant's scope, held.
+/// A tenant's scope, held: it is not forgotten meanwhile.
+///
+/// When the tenant's limits have been changed the handle goes on with the new ones, at the price of
+/// the look-up it was to spare; take a new one then.
 #[derive(Clone)]
 pub struct TenantHandle {
     limiter: QuotaLimiter,
     tenant: TenantId,
+    line: ScopeKey,
     scopes: CallScopes,
 }
 
@@ -262,7 +290,14 @@ impl TenantHandle {
     pub fn try_reserve_at(&self, amounts: &Amounts, now: Instant) -> Result<Reservation, Denied> {
         let inner = &self.limiter.inner;
         let whose = Whose::tenant(&self.tenant);
-        inner.reserve(&self.scopes, &whose, amounts, inner.moment(now))
+        if self.scopes.iter().any(|scope| scope.is_retired()) {
+            let now = inner.moment(now);
+            let mut scopes = CallScopes::new();
+            scopes.extend(inner.tenant_scope(self.line, &whose, now)?);
+            scopes.extend(inner.global.clone());
+            return inner.reserve(scopes, self.line, &whose, amounts, now);
+        }
+        inner.reserve(self.scopes.clone(), self.line, &whose, amounts, inner.moment(now))
     }
 }
 
@@ -275,8 +310,9 @@ impl Inner {
         most: usize,
         estimator: Estimator,
     ) -> Self {
+        let shared = Arc::new(Shared::new());
         let plan = |level, limits: &Limits| {
-            let plan = Plan::new(level, limits);
+            let plan = Plan::new(level, limits, &shared);
             (!plan.is_empty()).then(|| Arc::new(plan))
         };
         let keyed = |(name, limits): &(Arc<str>, Limits)| {
@@ -285,61 +321,88 @@ impl Inner {
         let all = [global, tenant, tenant_model].into_iter().chain(keys.iter().map(|(_, l)| l));
         let needs_wall = all.into_iter().any(|limits| !limits.budgets.is_empty());
         Self {
-            global: plan(Level::Global, global).map(Scope::new),
+            global: plan(Level::Global, global).map(|plan| Arc::new(Scope::new(plan))),
             tenant: plan(Level::Tenant, tenant),
             tenant_model: plan(Level::TenantModel, tenant_model),
             keys: keys.iter().filter_map(keyed).collect(),
             overrides: ByScope::default(),
+            has_overrides: AtomicBool::new(false),
             scopes: Scopes::new(most),
             estimator,
-            turnstiles: Turnstiles::default(),
-            epoch: now(),
-            needs_wall,
+            shared,
+            needs_wall: AtomicBool::new(needs_wall),
         }
     }
 
-    pub(crate) fn override_tenant(&self, tenant: &TenantId, limits: &Limits) {
-        let key = self.scopes.key(TENANT, tenant.as_str(), "");
-        self.overrides.insert(key, Arc::new(Plan::new(Level::Tenant, limits)));
+    pub(crate) fn override_tenant(
+        &self,
+        tenant: &TenantId,
+        limits: &Limits,
+    ) -> (ScopeKey, Arc<Plan>) {
+        let key = self.line(&Whose::tenant(tenant));
+        let plan = Arc::new(Plan::new(Level::Tenant, limits, &self.shared));
+        // Release pairs with the Acquire in `moment`: calls that find the override read calendar time.
+        self.needs_wall.fetch_or(!limits.budgets.is_empty(), Ordering::Release);
+        self.overrides.insert(key, Arc::clone(&plan));
+        // Release pairs with the Acquire in `scopes_of`: the override is there.
+        self.has_overrides.store(true, Ordering::Release);
+        (key, plan)
+    }
+
+    fn replan(&self, key: ScopeKey, plan: Arc<Plan>) {
+        self.scopes.replan(key, plan, self.moment(now()));
+        self.shared.turnstiles.opened(Freed::Own, key);
     }
 
     /// Calendar time is read only where a budget asks for it.
     pub(crate) fn moment(&self, at: Instant) -> Moment {
-        let needs_wall = self.needs_wall || !self.overrides.is_empty();
+        // Acquire pairs with the Release in `override_tenant`.
+        let needs_wall = self.needs_wall.load(Ordering::Acquire);
         let wall = if needs_wall { wall_clock() } else { std::time::UNIX_EPOCH };
-        Moment { nanos: at.saturating_duration_since(self.epoch).as_nanos() as u64, wall }
+        Moment { nanos: self.shared.nanos(at), wall }
     }
 
     pub(crate) fn line(&self, whose: &Whose<'_>) -> ScopeKey {
         self.scopes.key(TENANT, whose.tenant_name(), "")
     }
 
-    /// The scopes a call takes from, from the widest to the narrowest.
-    pub(crate) fn scopes_of(&self, whose: &Whose<'_>, now: Moment) -> Result<CallScopes, Denied> {
-        let mut scopes: CallScopes = self.global.iter().cloned().collect();
-        if self.tenant.is_some() || !self.overrides.is_empty() {
-            scopes.extend(self.tenant_scope(whose, now)?);
-        }
+    /// The scopes a call takes from, from the narrowest to the widest: a tenant that is refused by its
+    /// own limits takes nothing, not even for an instant, from those it shares.
+    pub(crate) fn scopes_of(
+        &self,
+        line: ScopeKey,
+        whose: &Whose<'_>,
+        now: Moment,
+    ) -> Result<CallScopes, Denied> {
+        let mut scopes = CallScopes::new();
         if let Some(plan) = &self.tenant_model {
             let key = self.scopes.key(TENANT_MODEL, whose.tenant_name(), whose.model_name());
             scopes.push(self.scope(key, plan, whose, now)?);
         }
+        scopes.extend(self.tenant_scope(line, whose, now)?);
         for (kind, (name, plan)) in (FIRST_KEY..).zip(&self.keys) {
             if let Some((_, value)) = whose.keys.iter().find(|(key, _)| key == name) {
                 scopes.push(self.scope(self.scopes.key(kind, value, ""), plan, whose, now)?);
             }
         }
+        scopes.extend(self.global.clone());
         Ok(scopes)
     }
 
-    fn tenant_scope(&self, whose: &Whose<'_>, now: Moment) -> Result<Option<Arc<Scope>>, Denied> {
-        let key = self.line(whose);
-        let own = match self.overrides.is_empty() {
-            true => None,
-            false => self.overrides.get(&key).map(|plan| Arc::clone(&plan)),
-        };
-        let plan = own.as_ref().or(self.tenant.as_ref());
-        plan.map(|plan| self.scope(key, plan, whose, now)).transpose()
+    fn tenant_scope(
+        &self,
+        key: ScopeKey,
+        whose: &Whose<'_>,
+        now: Moment,
+    ) -> Result<Option<Arc<Scope>>, Denied> {
+        // Acquire pairs with the Release in `override_tenant`.
+        if self.tenant.is_none() && !self.has_overrides.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let own = || self.overrides.get(&key).map(|plan| Arc::clone(&plan));
+        let plan = || own().or_else(|| self.tenant.clone());
+        let scope = self.scopes.get(key, plan, now);
+        scope.map_err(|Full| self.saturated(Level::Tenant, whose))
     }
 
     fn scope(
@@ -349,44 +412,30 @@ impl Inner {
         whose: &Whose<'_>,
         now: Moment,
     ) -> Result<Arc<Scope>, Denied> {
-        self.scopes.get(key, || Arc::clone(plan), now).ok_or_else(|| {
-            let reason = Reason::Saturated { most: self.scopes.most() };
-            Denied::new(plan.level.clone(), reason).of(whose.tenant)
-        })
+        let scope = self.scopes.get(key, || Some(Arc::clone(plan)), now).ok().flatten();
+        scope.ok_or_else(|| self.saturated(plan.level.clone(), whose))
     }
 
-    pub(crate) fn reserve(
-        self: &Arc<Self>,
-        scopes: &[Arc<Scope>],
+    fn saturated(&self, level: Level, whose: &Whose<'_>) -> Denied {
+        Denied::new(level, Reason::Saturated { most: self.scopes.most() }).of(whose.tenant)
+    }
+
+    fn reserve(
+        &self,
+        scopes: CallScopes,
+        line: ScopeKey,
         whose: &Whose<'_>,
         amounts: &Amounts,
         now: Moment,
     ) -> Result<Reservation, Denied> {
-        let mut held: SmallVec<[Held; 3]> = SmallVec::new();
-        for scope in scopes {
-            match scope.reserve(amounts, now) {
-                Ok(taken) => held.push(taken),
-                Err(denied) => {
-                    held.into_iter().for_each(|held| held.cancel(now));
-                    return Err(worst(scopes, denied, amounts, now).of(whose.tenant));
-                }
-            }
+        let taken = self.estimator.taken_of(amounts);
+        // Filled where it lies: it is a few hundred bytes, and moving it would cost more than taking.
+        let mut reservation = Reservation::new(line, scopes, *amounts, &taken);
+        match reservation.take(&taken, now) {
+            Ok(()) => Ok(reservation),
+            Err(denied) => Err(denied.of(whose.tenant)),
         }
-        Ok(Reservation::new(Arc::clone(self), held, *amounts))
     }
-}
-
-/// What stands longest against a call that was denied, over all its scopes.
-#[cold]
-fn worst(scopes: &[Arc<Scope>], denied: Denied, amounts: &Amounts, now: Moment) -> Denied {
-    let waits = denied.on_limit;
-    let objections = scopes.iter().filter_map(|scope| scope.objection(amounts, now));
-    let mut worst = objections.fold(denied, Denied::longer);
-    // A limit that rejects is not made to wait by another one that does.
-    if waits == OnLimit::Reject {
-        worst.on_limit = OnLimit::Reject;
-    }
-    worst
 }
 
 impl fmt::Debug for QuotaLimiter {

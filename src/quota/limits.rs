@@ -69,8 +69,8 @@ pub struct Limit {
     /// How much at once; `None` is the whole amount. A call larger than that never passes.
     #[serde(default)]
     pub burst: Option<u64>,
-    /// Never more than the amount in *any* window, not only on average: a tenth at once, and the
-    /// rest at nine tenths of the rate.
+    /// Never more than the amount in *any* window, not only on average: a tenth at once (or the
+    /// burst), and the rest at nine tenths of the rate. A call larger than the tenth never passes.
     #[serde(default)]
     pub strict: bool,
     /// What happens to a call that does not fit yet.
@@ -114,9 +114,14 @@ impl Limit {
         if !self.strict {
             return Rate::new(self.amount, self.window, self.burst.unwrap_or(self.amount));
         }
-        // Burst and refill of a window add up to the amount.
-        let burst = self.burst.unwrap_or(self.amount / 10).clamp(1, self.amount.max(1));
-        Rate::new(self.amount.saturating_sub(burst).max(1), self.window, burst)
+        // Burst and refill of a window add up to the amount: what comes in during a window is at
+        // least one. Of one alone, the next comes just after the window.
+        if self.amount == 1 {
+            return Rate::new(1, self.window.saturating_add(Duration::from_nanos(1)), 1);
+        }
+        let burst = self.burst.unwrap_or((self.amount / 10).max(1));
+        let burst = burst.min(self.amount.saturating_sub(1));
+        Rate::new(self.amount.saturating_sub(burst), self.window, burst)
     }
 }
 
@@ -137,6 +142,8 @@ pub struct Limits {
     pub budgets: Vec<Budget>,
     /// Calls that may run at once.
     pub concurrency: Option<u32>,
+    /// What happens to a call when as many are running.
+    pub on_concurrency: OnLimit,
 }
 
 impl Limits {
@@ -190,6 +197,13 @@ impl Limits {
         self
     }
 
+    /// Calls wait for one that is running to end where as many are running as may.
+    #[must_use]
+    pub const fn wait_for_concurrency(mut self) -> Self {
+        self.on_concurrency = OnLimit::Wait;
+        self
+    }
+
     /// With a budget per day or month.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
@@ -200,12 +214,19 @@ impl Limits {
     /// Whether nothing is limited.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Self { rates, budgets, concurrency } = self;
+        let Self { rates, budgets, concurrency, on_concurrency: _ } = self;
         rates.is_empty() && budgets.is_empty() && concurrency.is_none()
     }
 
+    /// Whether a call may have to wait for one of them.
+    pub(crate) fn may_wait(&self) -> bool {
+        let waits = |limit: &Limit| limit.on_limit == OnLimit::Wait;
+        let for_calls = self.concurrency.is_some() && self.on_concurrency == OnLimit::Wait;
+        for_calls || self.rates.iter().any(waits)
+    }
+
     pub(crate) fn validate(&self, path: &str) -> Result<(), BuildError> {
-        let Self { rates, budgets, concurrency } = self;
+        let Self { rates, budgets, concurrency, on_concurrency: _ } = self;
         if rates.len() > MOST_LIMITS || budgets.len() > MOST_LIMITS {
             let reason = format!("at most {MOST_LIMITS} are possible");
             return Err(BuildError::new(path.to_owned(), reason));
@@ -213,6 +234,12 @@ impl Limits {
         for (index, limit) in rates.iter().enumerate() {
             if let Err(invalid) = limit.rate() {
                 return Err(BuildError::new(format!("{path}.rates[{index}]"), invalid.to_string()));
+            }
+            let same =
+                |other: &Limit| (other.dimension, other.window) == (limit.dimension, limit.window);
+            if rates[..index].iter().any(same) {
+                let reason = "limits what another one does already";
+                return Err(BuildError::new(format!("{path}.rates[{index}]"), reason));
             }
         }
         if let Some(index) = budgets.iter().position(|budget| budget.amount == 0) {

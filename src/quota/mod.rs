@@ -24,11 +24,15 @@ mod budget;
 mod builder;
 mod denied;
 mod estimate;
+mod held;
+mod key;
 mod limiter;
 mod limits;
+mod plan;
 mod reservation;
 mod scope;
 mod scopes;
+mod succession;
 mod turnstile;
 
 pub use amounts::Amounts;

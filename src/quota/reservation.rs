@@ -1,50 +1,76 @@
 //! What a call has taken from its quota.
 
-use std::sync::Arc;
-
-use smallvec::SmallVec;
-
 use crate::quota::amounts::Amounts;
-use crate::quota::limiter::Inner;
-use crate::quota::scope::Held;
+use crate::quota::denied::Denied;
+use crate::quota::held::{CallScopes, Held};
+use crate::quota::key::ScopeKey;
+use crate::quota::scope::Moment;
+use crate::quota::turnstile::Freed;
 use crate::time::{Instant, now};
 use crate::usage::Cost;
 
 /// What a call has taken from its quota, to be settled once with what it used.
 ///
 /// A reservation that is dropped settles itself: the input and what was [streamed](Self::extend).
+/// It outlives changes of the limits it was taken from: what it used is charged to the new ones.
 #[derive(Debug)]
 #[must_use = "a reservation that is dropped charges its input and what was streamed"]
 pub struct Reservation {
-    limiter: Arc<Inner>,
-    held: SmallVec<[Held; 3]>,
+    line: ScopeKey,
+    held: Held,
     reserved: Amounts,
     streamed: u64,
-    /// Output tokens that are charged so far.
-    charged: u64,
+    /// Output and money that are charged so far.
+    charged: (u64, u64),
 }
 
 impl Reservation {
-    pub(crate) fn new(limiter: Arc<Inner>, held: SmallVec<[Held; 3]>, reserved: Amounts) -> Self {
-        Self { limiter, held, reserved, streamed: 0, charged: reserved.output_tokens }
+    /// Of a call that is expected to use `expected`, of which `taken` is to be taken.
+    pub(crate) fn new(
+        line: ScopeKey,
+        scopes: CallScopes,
+        expected: Amounts,
+        taken: &Amounts,
+    ) -> Self {
+        let charged = (taken.output_tokens, taken.cost.nano_dollars());
+        Self { line, held: Held::of(scopes), reserved: expected, streamed: 0, charged }
     }
 
-    /// What was reserved when the call began.
+    /// Takes `amounts`; where that is refused, nothing is left to settle.
+    pub(crate) fn take(&mut self, amounts: &Amounts, now: Moment) -> Result<(), Denied> {
+        self.held.take(amounts, now).map_err(|(denied, freed)| {
+            self.opened(freed);
+            self.held.clear();
+            denied
+        })
+    }
+
+    /// What the call was expected to use when it began.
     #[must_use]
     pub const fn reserved(&self) -> &Amounts {
         &self.reserved
     }
 
     /// So many more output tokens have been streamed. What goes beyond the reservation is charged at
-    /// once, so that a long answer shows while it is running.
+    /// once, money in proportion, so that a long answer shows while it is running.
+    ///
+    /// Costs nothing while the reservation is enough, and a compare-and-swap a limit beyond it.
     pub fn extend(&mut self, output_tokens: u64) {
         self.streamed = self.streamed.saturating_add(output_tokens);
-        let beyond = self.streamed.saturating_sub(self.charged);
+        let beyond = self.streamed.saturating_sub(self.charged.0);
         if beyond > 0 {
-            self.charged = self.streamed;
-            let now = self.limiter.moment(now());
-            let more = Amounts { output_tokens: beyond, ..Amounts::NONE };
-            self.held.iter_mut().for_each(|held| held.extend(&more, now));
+            self.charge_beyond(beyond);
+        }
+    }
+
+    fn charge_beyond(&mut self, output_tokens: u64) {
+        let cost = self.so_far().cost.nano_dollars();
+        let beyond = Cost::from_nano_dollars(cost.saturating_sub(self.charged.1));
+        self.charged = (self.streamed, self.charged.1.max(cost));
+        let more = Amounts { output_tokens, cost: beyond, ..Amounts::NONE };
+        if let Some(shared) = self.held.shared() {
+            let nanos = shared.nanos(now());
+            self.held.extend(&more, nanos);
         }
     }
 
@@ -71,11 +97,18 @@ impl Reservation {
     }
 
     fn end(&mut self, actual: &Amounts, at: Instant) {
-        let now = self.limiter.moment(at);
-        for held in std::mem::take(&mut self.held) {
-            held.settle(actual, now);
+        if let Some(shared) = self.held.shared() {
+            let nanos = shared.nanos(at);
+            let freed = self.held.settle(actual, nanos);
+            self.opened(freed);
+            self.held.clear();
         }
-        self.limiter.turnstiles.opened();
+    }
+
+    fn opened(&self, freed: Freed) {
+        if let Some(shared) = self.held.shared() {
+            shared.turnstiles.opened(freed, self.line);
+        }
     }
 
     /// The input and what was streamed, for a call nobody counted. Money in proportion.
@@ -84,7 +117,7 @@ impl Reservation {
         let Amounts { requests, input_tokens, output_tokens, cost } = self.reserved;
         let expected = u128::from(input_tokens) + u128::from(output_tokens);
         let used = u128::from(input_tokens) + u128::from(self.streamed);
-        let nanos = u128::from(cost.nano_dollars()) * used / expected.max(1);
+        let nanos = u128::from(cost.nano_dollars()).saturating_mul(used) / expected.max(1);
         let cost = Cost::from_nano_dollars(u64::try_from(nanos).unwrap_or(u64::MAX));
         Amounts { requests, input_tokens, output_tokens: self.streamed, cost }
     }
@@ -92,7 +125,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if !self.held.is_empty() {
+        if self.held.shared().is_some() {
             let used = self.so_far();
             self.end(&used, now());
         }

@@ -1,68 +1,60 @@
 //! The state of one scope: a tenant's buckets, counters and budgets.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use arc_swap::ArcSwapOption;
 use smallvec::SmallVec;
 
 use crate::quota::amounts::Amounts;
-use crate::quota::budget::{Budget, BudgetState};
-use crate::quota::denied::{Denied, Level, Reason};
-use crate::quota::limits::{Dimension, Limits, OnLimit};
-use crate::rate::{Bucket, Rate, Refused, Taken};
+use crate::quota::budget::BudgetState;
+use crate::quota::denied::{Denied, Level};
+use crate::quota::limits::Dimension;
+use crate::quota::plan::Plan;
+use crate::quota::succession::Successor;
+use crate::quota::turnstile::Freed;
+use crate::rate::{Bucket, Refused, Taken};
 use crate::sync::{AtomicU32, Mutex, Ordering};
 
-/// Limits in the form in which they are kept, shared by all scopes that have them.
+/// The state of one scope. Up to two limits by rate lie in it: such a tenant costs one allocation.
 #[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) level: Level,
-    rates: Box<[Planned]>,
-    budgets: Box<[Budget]>,
-    concurrency: Option<u32>,
-}
-
-#[derive(Debug)]
-struct Planned {
-    dimension: Dimension,
-    rate: Rate,
-    on_limit: OnLimit,
-}
-
-impl Plan {
-    /// The plan of `limits`, which have been validated; a limit that cannot be kept is left out.
-    pub(crate) fn new(level: Level, limits: &Limits) -> Self {
-        let planned = limits.rates.iter().filter_map(|limit| {
-            let (dimension, on_limit) = (limit.dimension, limit.on_limit);
-            Some(Planned { dimension, rate: limit.rate().ok()?, on_limit })
-        });
-        Self {
-            level,
-            rates: planned.collect(),
-            budgets: limits.budgets.clone().into(),
-            concurrency: limits.concurrency,
-        }
-    }
-
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.rates.is_empty() && self.budgets.is_empty() && self.concurrency.is_none()
-    }
-}
-
-/// The state of one scope. Its buckets lie in the same allocation: a tenant costs one.
-#[derive(Debug)]
-pub(crate) struct Scope<B: ?Sized = [Bucket]> {
-    plan: Arc<Plan>,
-    budgets: Option<Box<[Mutex<BudgetState>]>>,
+pub(crate) struct Scope {
+    pub(crate) plan: Arc<Plan>,
+    /// Calls that are running, and [`RETIRED`].
     running: AtomicU32,
-    buckets: B,
+    buckets: [Bucket; 2],
+    /// Where its contents went when its limits changed.
+    successor: ArcSwapOption<Successor>,
+    /// Behind a pointer: few have more, and all pay for its size.
+    more: Option<Box<More>>,
 }
 
-/// What a call holds of one scope.
+/// What only some scopes have.
 #[derive(Debug)]
-pub(crate) struct Held {
-    scope: Arc<Scope>,
-    taken: SmallVec<[(Taken, u64); 2]>,
-    budgets: SmallVec<[(u32, u64); 1]>,
+struct More {
+    buckets: Box<[Bucket]>,
+    budgets: Box<[Mutex<BudgetState>]>,
+}
+
+/// Set in `running` once there is a successor.
+const RETIRED: u32 = 1 << 31;
+
+/// What a call took of the limits of its scopes, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    pub(crate) taken: SmallVec<[Taken; 4]>,
+    pub(crate) budgeted: SmallVec<[Budgeted; 1]>,
+}
+
+/// What a call took of a budget.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budgeted {
+    pub(crate) period: u32,
+    pub(crate) amount: u64,
+}
+
+impl Budgeted {
+    pub(crate) const NONE: Self = Self { period: 0, amount: 0 };
 }
 
 /// The two clocks a limit may go by.
@@ -74,187 +66,293 @@ pub(crate) struct Moment {
     pub(crate) wall: SystemTime,
 }
 
+/// Why a scope was not reserved from.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    Denied(Denied),
+    /// Its limits have changed: its successor is to be asked.
+    Retired,
+}
+
 impl Scope {
-    pub(crate) fn new(plan: Arc<Plan>) -> Arc<Self> {
-        match plan.rates.len() {
-            0 => sized::<0>(plan),
-            1 => sized::<1>(plan),
-            2 => sized::<2>(plan),
-            3 => sized::<3>(plan),
-            4 => sized::<4>(plan),
-            _ => sized::<8>(plan),
+    pub(crate) fn new(plan: Arc<Plan>) -> Self {
+        Self {
+            more: More::of(&plan).map(Box::new),
+            successor: ArcSwapOption::empty(),
+            plan,
+            running: AtomicU32::new(0),
+            buckets: std::array::from_fn(|_| Bucket::new()),
         }
     }
 
-    /// Takes `amounts` from every limit of the scope, or from none.
+    /// Takes `amounts` from every limit, or from none.
     pub(crate) fn reserve(
-        self: &Arc<Self>,
+        &self,
         amounts: &Amounts,
         now: Moment,
-    ) -> Result<Held, Denied> {
+        places: &mut Places,
+    ) -> Result<(), Refusal> {
         self.enter()?;
-        let mut held =
-            Held { scope: Arc::clone(self), taken: SmallVec::new(), budgets: SmallVec::new() };
-        match held.take_all(amounts, now) {
-            Ok(()) => Ok(held),
-            Err(denied) => {
-                held.cancel(now);
-                Err(denied)
-            }
+        let before = (places.taken.len(), places.budgeted.len());
+        let taken = self.take_all(amounts, now, places);
+        // Asked once more: what was taken after the limits changed was not carried over.
+        if taken.is_ok() && !self.is_retired() {
+            return Ok(());
         }
+        let (taken_here, budgeted_here) = places.split_off(before);
+        let _freed = self.settle(&taken_here, &budgeted_here, &Amounts::NONE, now.nanos);
+        Err(taken.map_or_else(Refusal::Denied, |()| Refusal::Retired))
     }
 
-    fn enter(&self) -> Result<(), Denied> {
+    fn enter(&self) -> Result<(), Refusal> {
+        let full = |running: u32| running & RETIRED != 0 || self.is_full(running);
+        let enter = |running: u32| (!full(running)).then_some(running + 1);
         // Relaxed: the count alone decides, and it publishes nothing.
-        let before = self.running.fetch_add(1, Ordering::Relaxed);
-        match self.plan.concurrency {
-            Some(limit) if before >= limit => {
-                self.running.fetch_sub(1, Ordering::Relaxed);
-                Err(Denied::new(self.plan.level.clone(), Reason::Concurrency { limit }))
+        let entered = self.running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter);
+        match (entered, self.plan.concurrency) {
+            (Ok(_), _) => Ok(()),
+            (Err(running), Some(limit)) if running & RETIRED == 0 => {
+                Err(Refusal::Denied(self.plan.busy(limit)))
             }
-            _ => Ok(()),
+            (Err(_), _) => Err(Refusal::Retired),
         }
     }
 
-    /// What stands longest against `amounts` right now, if anything does.
-    pub(crate) fn objection(&self, amounts: &Amounts, now: Moment) -> Option<Denied> {
-        let rates = self.plan.rates.iter().zip(&self.buckets).filter_map(|(planned, bucket)| {
-            let amount = amounts.of(planned.dimension);
-            match bucket.wait_for(&planned.rate, amount, now.nanos) {
-                Ok(wait) if wait.is_zero() => None,
-                Ok(wait) => Some(self.plan.denied(planned, amount, Refused::NotYet(wait))),
-                Err(never) => Some(self.plan.denied(planned, amount, never)),
-            }
-        });
-        let budgets = self.plan.budgets.iter().zip(self.budgets.iter().flatten());
-        let budgets = budgets.filter_map(|(budget, state)| {
-            let amount = amounts.of(budget.dimension);
-            let left = state.lock().objection(budget, amount, now.wall)?;
-            Some(self.plan.over_budget(budget, amount, left))
-        });
-        rates.chain(budgets).reduce(Denied::longer)
+    fn is_full(&self, running: u32) -> bool {
+        self.plan.concurrency.is_some_and(|limit| running >= limit)
     }
 
-    /// Whether it is as good as a new one.
-    pub(crate) fn is_idle(&self, now: Moment) -> bool {
-        let rates = self.plan.rates.iter().zip(&self.buckets);
-        let budgets = self.budgets.iter().flatten().zip(&self.plan.budgets);
-        self.running.load(Ordering::Relaxed) == 0
-            && rates.into_iter().all(|(planned, bucket)| bucket.is_idle(&planned.rate, now.nanos))
-            && budgets.into_iter().all(|(state, budget)| state.lock().used(budget, now.wall) == 0)
-    }
-
-    /// Calls that are running.
-    pub(crate) fn running(&self) -> u32 {
-        self.running.load(Ordering::Relaxed)
-    }
-
-    /// What is left of each limit by rate.
-    pub(crate) fn available(&self, now: Moment) -> impl Iterator<Item = (Dimension, u64)> {
-        self.plan.rates.iter().zip(&self.buckets).map(move |(planned, bucket)| {
-            (planned.dimension, bucket.available(&planned.rate, now.nanos))
-        })
-    }
-
-    /// Takes over how full another scope's limits of the same dimension are: limits that change do
-    /// not start anybody over.
-    pub(crate) fn inherit(&self, before: &Self, now: Moment) {
-        for (planned, bucket) in self.plan.rates.iter().zip(&self.buckets) {
-            let same = |other: &&(&Planned, &Bucket)| other.0.dimension == planned.dimension;
-            let others: Vec<_> = before.plan.rates.iter().zip(&before.buckets).collect();
-            if let Some((other, full)) = others.iter().find(same) {
-                let used =
-                    other.rate.burst().saturating_sub(full.available(&other.rate, now.nanos));
-                bucket.lower_to(
-                    &planned.rate,
-                    planned.rate.burst().saturating_sub(used),
-                    now.nanos,
-                );
-            }
-        }
-    }
-}
-
-fn sized<const N: usize>(plan: Arc<Plan>) -> Arc<Scope> {
-    let budgets = plan.budgets.iter().map(|_| Mutex::default()).collect();
-    let budgets = (!plan.budgets.is_empty()).then_some(budgets);
-    let buckets: [Bucket; N] = std::array::from_fn(|_| Bucket::new());
-    Arc::new(Scope { plan, budgets, running: AtomicU32::new(0), buckets })
-}
-
-impl Held {
-    fn take_all(&mut self, amounts: &Amounts, now: Moment) -> Result<(), Denied> {
-        let scope = Arc::clone(&self.scope);
-        let plan = &scope.plan;
-        for (planned, bucket) in plan.rates.iter().zip(&scope.buckets) {
+    fn take_all(&self, amounts: &Amounts, now: Moment, places: &mut Places) -> Result<(), Denied> {
+        let plan = &self.plan;
+        for (planned, bucket) in plan.rates.iter().zip(self.buckets()) {
             let amount = amounts.of(planned.dimension);
             let taken = bucket.reserve(&planned.rate, amount, now.nanos);
-            let taken = taken.map_err(|refused| plan.denied(planned, amount, refused))?;
-            self.taken.push((taken, amount));
+            places.taken.push(taken.map_err(|refused| plan.denied(planned, amount, refused))?);
         }
-        for (budget, state) in plan.budgets.iter().zip(scope.budgets.iter().flatten()) {
+        for (budget, state) in plan.budgets.iter().zip(self.budgets()) {
             let amount = amounts.of(budget.dimension);
             let period = state.lock().reserve(budget, amount, now.wall);
             let period = period.map_err(|left| plan.over_budget(budget, amount, left))?;
-            self.budgets.push((period, amount));
+            places.budgeted.push(Budgeted { period, amount });
         }
         Ok(())
     }
 
-    /// Charges more while the call runs, whether it fits or not.
-    pub(crate) fn extend(&mut self, amounts: &Amounts, now: Moment) {
-        let scope = Arc::clone(&self.scope);
-        let rates = scope.plan.rates.iter().zip(&scope.buckets).zip(&mut self.taken);
-        for ((planned, bucket), (taken, reserved)) in rates {
-            let more = amounts.of(planned.dimension);
+    /// Charges more while the call runs, whether it fits or not. What is charged to limits that have
+    /// changed is left to the call's end.
+    pub(crate) fn extend(
+        &self,
+        taken: &mut [Taken],
+        budgeted: &mut [Budgeted],
+        more: &Amounts,
+        nanos: u64,
+    ) {
+        let before: SmallVec<[Taken; 4]> = SmallVec::from_slice(taken);
+        for ((planned, bucket), place) in
+            self.plan.rates.iter().zip(self.buckets()).zip(&mut *taken)
+        {
+            let more = more.of(planned.dimension);
             if more > 0 {
-                let grown = reserved.saturating_add(more);
-                *taken = bucket.grow(&planned.rate, *taken, more, now.nanos);
-                *reserved = grown;
+                *place = bucket.grow(&planned.rate, *place, more, nanos);
             }
+        }
+        if self.is_retired() {
+            taken.copy_from_slice(&before);
+            return;
+        }
+        for ((budget, state), held) in self.plan.budgets.iter().zip(self.budgets()).zip(budgeted) {
+            let grown = held.amount.saturating_add(more.of(budget.dimension));
+            state.lock().settle(held.period, held.amount, grown);
+            held.amount = grown;
         }
     }
 
     /// Corrects what was taken to what was used, and ends the call here.
-    pub(crate) fn settle(self, actual: &Amounts, now: Moment) {
-        let Self { scope, taken, budgets } = self;
-        let rates = scope.plan.rates.iter().zip(&scope.buckets).zip(taken);
-        for ((planned, bucket), (taken, _)) in rates {
-            bucket.settle(&planned.rate, taken, actual.of(planned.dimension), now.nanos);
+    pub(crate) fn settle(
+        &self,
+        taken: &[Taken],
+        budgeted: &[Budgeted],
+        actual: &Amounts,
+        nanos: u64,
+    ) -> Freed {
+        let mut freed = match self.settle_here(taken, budgeted, actual, nanos) {
+            Settled::Here(freed) => return freed,
+            Settled::Moved(moved) => moved,
+        };
+        // A loop: limits may change very often while a long call runs.
+        loop {
+            let (scope, places) = freed;
+            match scope.settle_here(&places.taken, &places.budgeted, actual, nanos) {
+                Settled::Here(here) => return here,
+                Settled::Moved(moved) => freed = moved,
+            }
         }
-        let states = scope.plan.budgets.iter().zip(scope.budgets.iter().flatten()).zip(budgets);
-        for ((budget, state), (period, reserved)) in states {
-            state.lock().settle(period, reserved, actual.of(budget.dimension));
-        }
-        scope.running.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Gives back everything, as if it had never been taken.
-    pub(crate) fn cancel(self, now: Moment) {
-        self.settle(&Amounts::NONE, now);
+    fn settle_here(
+        &self,
+        taken: &[Taken],
+        budgeted: &[Budgeted],
+        actual: &Amounts,
+        nanos: u64,
+    ) -> Settled {
+        let late = self.is_retired();
+        let refunded = !late && self.correct(taken, budgeted, actual, nanos);
+        // Acquire pairs with the Release in `retire`: the successor is there. Release pairs with the
+        // Acquire there and in `is_idle`: a call that has left has charged what it used.
+        if self.running.fetch_sub(1, Ordering::AcqRel) & RETIRED == 0 {
+            return Settled::Here(self.freed(refunded));
+        }
+        let successor = self.successor();
+        // What was corrected here just when the limits changed may be charged twice, but not lost.
+        Settled::Moved(successor.places(&self.plan, taken, budgeted, actual, late))
+    }
+
+    fn correct(
+        &self,
+        taken: &[Taken],
+        budgeted: &[Budgeted],
+        actual: &Amounts,
+        nanos: u64,
+    ) -> bool {
+        let mut refunded = false;
+        for ((planned, bucket), taken) in self.plan.rates.iter().zip(self.buckets()).zip(taken) {
+            refunded |= bucket.settle(&planned.rate, *taken, actual.of(planned.dimension), nanos);
+        }
+        for ((budget, state), held) in self.plan.budgets.iter().zip(self.budgets()).zip(budgeted) {
+            state.lock().settle(held.period, held.amount, actual.of(budget.dimension));
+        }
+        refunded
+    }
+
+    /// Who may want to look again when a call has ended here.
+    fn freed(&self, refunded: bool) -> Freed {
+        let something = refunded || self.plan.concurrency.is_some();
+        if something { self.waited_for() } else { Freed::Nothing }
+    }
+
+    /// Who may be waiting for something here.
+    pub(crate) fn waited_for(&self) -> Freed {
+        match self.plan.level {
+            _ if !self.plan.waits => Freed::Nothing,
+            Level::Tenant | Level::TenantModel => Freed::Own,
+            Level::Global | Level::Key(_) => Freed::Shared,
+        }
+    }
+
+    /// What stands against `amounts` right now.
+    pub(crate) fn objections(
+        &self,
+        amounts: &Amounts,
+        now: Moment,
+    ) -> impl Iterator<Item = Denied> {
+        let plan = &self.plan;
+        let rates = plan.rates.iter().zip(self.buckets()).filter_map(move |(planned, bucket)| {
+            let amount = amounts.of(planned.dimension);
+            let refused = match bucket.wait_for(&planned.rate, amount, now.nanos) {
+                Ok(wait) if wait.is_zero() => return None,
+                Ok(wait) => Refused::NotYet(wait),
+                Err(never) => never,
+            };
+            Some(plan.denied(planned, amount, refused))
+        });
+        let budgets = plan.budgets.iter().zip(self.budgets()).filter_map(move |(budget, state)| {
+            let amount = amounts.of(budget.dimension);
+            let left = state.lock().objection(budget, amount, now.wall)?;
+            Some(plan.over_budget(budget, amount, left))
+        });
+        let busy = plan.concurrency.filter(|limit| self.running() >= *limit);
+        busy.map(|limit| plan.busy(limit)).into_iter().chain(rates).chain(budgets)
+    }
+
+    /// Whether it is as good as a new one. Nobody else may hold it.
+    pub(crate) fn is_idle(&self, now: Moment) -> bool {
+        let rates = self.plan.rates.iter().zip(self.buckets());
+        let mut budgets = self.budgets().iter().zip(&self.plan.budgets);
+        // Acquire pairs with the Release in `settle_here`: what the calls used that have left is seen.
+        self.running.load(Ordering::Acquire) == 0
+            && rates.into_iter().all(|(planned, bucket)| bucket.is_idle(&planned.rate, now.nanos))
+            && budgets.all(|(state, budget)| state.lock().used(budget, now.wall) == 0)
+    }
+
+    /// Calls that are running.
+    pub(crate) fn running(&self) -> u32 {
+        self.running.load(Ordering::Relaxed) & !RETIRED
+    }
+
+    /// What is left of each limit by rate.
+    pub(crate) fn available(&self, now: Moment) -> impl Iterator<Item = (Dimension, u64)> {
+        self.plan.rates.iter().zip(self.buckets()).map(move |(planned, bucket)| {
+            (planned.dimension, bucket.available(&planned.rate, now.nanos))
+        })
+    }
+
+    /// Whether its limits have changed, so that its successor counts.
+    pub(crate) fn is_retired(&self) -> bool {
+        // Acquire pairs with the Release in `retire`: the successor is there.
+        self.running.load(Ordering::Acquire) & RETIRED != 0
+    }
+
+    pub(crate) fn successor(&self) -> Arc<Successor> {
+        self.successor.load_full().expect("there is a successor before a scope is retired")
+    }
+
+    /// Hands over to `successor`; from now on nobody enters here. How many calls are running.
+    pub(crate) fn retire(&self, successor: Arc<Successor>) -> u32 {
+        self.successor.store(Some(successor));
+        // Release pairs with the Acquire in `is_retired` and `settle_here`, Acquire with its Release.
+        self.running.fetch_or(RETIRED, Ordering::AcqRel)
+    }
+
+    /// Starts with calls that began with its predecessor.
+    pub(crate) fn adopt(&self, running: u32) {
+        // Relaxed: the successor's lock publishes it.
+        self.running.fetch_add(running, Ordering::Relaxed);
+    }
+
+    /// In the order of the plan.
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = &Bucket> {
+        self.buckets.iter().chain(self.more.iter().flat_map(|more| &more.buckets))
+    }
+
+    pub(crate) fn budgets(&self) -> &[Mutex<BudgetState>] {
+        self.more.as_ref().map_or(&[], |more| &more.budgets)
     }
 }
 
-impl Plan {
-    fn denied(&self, planned: &Planned, amount: u64, refused: Refused) -> Denied {
-        let dimension = planned.dimension;
-        match refused {
-            Refused::Never { burst } => {
-                Denied::new(self.level.clone(), Reason::TooLarge { dimension, amount, most: burst })
-            }
-            Refused::NotYet(retry_after) => {
-                Denied::new(self.level.clone(), Reason::Rate { dimension, retry_after })
-                    .waiting(planned.on_limit)
-            }
-        }
+impl More {
+    fn of(plan: &Plan) -> Option<Self> {
+        let buckets = plan.rates.iter().skip(2).map(|_| Bucket::new()).collect();
+        let budgets = plan.budgets.iter().map(|_| Mutex::default()).collect();
+        let needed = plan.rates.len() > 2 || !plan.budgets.is_empty();
+        needed.then_some(Self { buckets, budgets })
     }
+}
 
-    fn over_budget(&self, budget: &Budget, amount: u64, left: Option<Duration>) -> Denied {
-        let dimension = budget.dimension;
-        let reason = match left {
-            Some(retry_after) => Reason::Budget { dimension, retry_after },
-            None => Reason::TooLarge { dimension, amount, most: budget.amount },
-        };
-        Denied::new(self.level.clone(), reason)
+/// Where a call was settled.
+enum Settled {
+    Here(Freed),
+    /// Not all here: the limits have changed.
+    Moved((Arc<Scope>, Places)),
+}
+
+impl Places {
+    fn split_off(
+        &mut self,
+        (taken, budgeted): (usize, usize),
+    ) -> (SmallVec<[Taken; 4]>, SmallVec<[Budgeted; 1]>) {
+        (self.taken.drain(taken..).collect(), self.budgeted.drain(budgeted..).collect())
+    }
+}
+
+impl Drop for Scope {
+    /// One after the other: limits that changed very often leave a long chain to whoever held the
+    /// first of them, and dropping it by recursion would need as much stack.
+    fn drop(&mut self) {
+        let mut next = self.successor.swap(None).and_then(Arc::into_inner);
+        while let Some(successor) = next {
+            let scope = Arc::into_inner(successor.into_scope());
+            next = scope.and_then(|scope| scope.successor.swap(None)).and_then(Arc::into_inner);
+        }
     }
 }

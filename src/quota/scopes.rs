@@ -1,118 +1,159 @@
 //! All scopes in use, found by a hash of whose they are.
 //!
-//! Keys are 128-bit hashes with a random key per process: names are not kept, a tenant cannot aim for
-//! another's scope, and an entry is the same size whatever the name. A scope that is idle is as good
-//! as a new one, so it may be forgotten; whoever holds a scope keeps it from that.
+//! A scope that is idle is as good as a new one, so it may be forgotten; whoever holds a scope keeps
+//! it from that.
 
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
-use crate::quota::scope::{Moment, Plan, Scope};
-use crate::sync::{AtomicUsize, Ordering};
-
-/// Whose scope it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ScopeKey(u128);
-
-impl Hash for ScopeKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0 as u64);
-    }
-}
-
-/// Keys are hashes already.
-#[derive(Debug, Default)]
-pub(crate) struct Identity(u64);
-
-impl Hasher for Identity {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = word;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
+use crate::quota::key::{Identity, KeyMaker, ScopeKey};
+use crate::quota::plan::Plan;
+use crate::quota::scope::{Moment, Scope};
+use crate::quota::succession::succeed;
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 pub(crate) type ByScope<T> = DashMap<ScopeKey, T, BuildHasherDefault<Identity>>;
+
+/// More parts than threads: a part is swept under its lock, which must be short.
+const PARTS: usize = 64;
 
 /// The scopes of a limiter.
 #[derive(Debug)]
 pub(crate) struct Scopes {
     map: ByScope<Arc<Scope>>,
-    low: RandomState,
-    high: RandomState,
+    keys: KeyMaker,
+    count: AtomicUsize,
     most: usize,
-    /// How many there were after the last sweep: the next comes when they have doubled, so that
-    /// sweeping costs each new scope a constant.
-    swept: AtomicUsize,
+    sweeps: Sweeps,
+}
+
+/// When idle scopes are looked for.
+#[derive(Debug)]
+struct Sweeps {
+    /// When there are so many: twice as many as the last sweep left, so that a new scope pays for a
+    /// constant number of looks.
+    at: AtomicUsize,
+    /// Where there is no room, not before this instant: a flood of new tenants, all of them busy,
+    /// must not sweep for each.
+    not_before: AtomicU64,
+    under_way: AtomicBool,
 }
 
 /// Below this many, sweeping is not worth the trouble.
 const FEW: usize = 1024;
 
+/// How long a full limiter may take a scope that has become idle for one in use.
+const BETWEEN_SWEEPS: u64 = 1_000_000_000;
+
+/// More scopes are in use than are kept.
+#[derive(Debug)]
+pub(crate) struct Full;
+
 impl Scopes {
     pub(crate) fn new(most: usize) -> Self {
         Self {
-            map: ByScope::default(),
-            low: RandomState::new(),
-            high: RandomState::new(),
+            map: DashMap::with_hasher_and_shard_amount(BuildHasherDefault::default(), PARTS),
+            keys: KeyMaker::new(),
+            count: AtomicUsize::new(0),
             most,
-            swept: AtomicUsize::new(FEW),
+            sweeps: Sweeps {
+                at: AtomicUsize::new(2 * FEW),
+                not_before: AtomicU64::new(0),
+                under_way: AtomicBool::new(false),
+            },
         }
     }
 
     /// The key of a scope of a certain kind and name.
     pub(crate) fn key(&self, kind: u32, name: &str, model: &str) -> ScopeKey {
-        let of = |state: &RandomState| state.hash_one((kind, name, model));
-        ScopeKey(u128::from(of(&self.high)) << 64 | u128::from(of(&self.low)))
+        self.keys.key(kind, name, model)
     }
 
-    /// The scope of `key`, made of `plan` if there is none; `None` where too many are in use.
+    /// The scope of `key`, made of `plan` if there is none; `Ok(None)` where there is no plan either.
     pub(crate) fn get(
         &self,
         key: ScopeKey,
-        plan: impl FnOnce() -> Arc<Plan>,
+        plan: impl FnOnce() -> Option<Arc<Plan>>,
         now: Moment,
-    ) -> Option<Arc<Scope>> {
-        if let Some(scope) = self.map.get(&key) {
-            return Some(Arc::clone(&scope));
+    ) -> Result<Option<Arc<Scope>>, Full> {
+        match self.map.get(&key) {
+            Some(scope) => Ok(Some(Arc::clone(&scope))),
+            None => self.make(key, plan, now),
         }
-        self.make_room(now)?;
-        Some(Arc::clone(&self.map.entry(key).or_insert_with(|| Scope::new(plan()))))
     }
 
-    /// Sweeps when scopes have doubled since the last time, or when there is no room.
-    fn make_room(&self, now: Moment) -> Option<()> {
-        let count = self.map.len();
-        if count >= self.swept.load(Ordering::Relaxed).saturating_mul(2) || count >= self.most {
+    #[cold]
+    fn make(
+        &self,
+        key: ScopeKey,
+        plan: impl FnOnce() -> Option<Arc<Plan>>,
+        now: Moment,
+    ) -> Result<Option<Arc<Scope>>, Full> {
+        self.sweep_if_due(now);
+        // The plan is looked up under the map's lock: one that changes meanwhile comes after.
+        match self.map.entry(key) {
+            Entry::Occupied(entry) => Ok(Some(Arc::clone(entry.get()))),
+            Entry::Vacant(entry) => {
+                let Some(plan) = plan() else { return Ok(None) };
+                self.claim()?;
+                Ok(Some(Arc::clone(&entry.insert(Arc::new(Scope::new(plan))))))
+            }
+        }
+    }
+
+    /// Counts one more, where there is room.
+    fn claim(&self) -> Result<(), Full> {
+        // Relaxed, here and below: these numbers stand alone.
+        let room = |count: usize| (count < self.most).then_some(count + 1);
+        let claimed = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room);
+        claimed.map(drop).map_err(|_| Full)
+    }
+
+    fn sweep_if_due(&self, now: Moment) {
+        let count = self.count.load(Ordering::Relaxed);
+        let doubled = count >= self.sweeps.at.load(Ordering::Relaxed);
+        let full =
+            count >= self.most && now.nanos >= self.sweeps.not_before.load(Ordering::Relaxed);
+        if doubled || full {
             self.sweep(now);
         }
-        (self.map.len() < self.most).then_some(())
     }
 
-    /// Forgets scopes that are idle. The map's lock is held for each look, so nobody can take hold
-    /// of a scope that is found unheld.
+    /// Forgets scopes that are idle. Each look is under the map's lock, so nobody can take hold of a
+    /// scope that is found unheld. One sweeps at a time.
     pub(crate) fn sweep(&self, now: Moment) {
-        self.map.retain(|_, scope| Arc::strong_count(scope) > 1 || !scope.is_idle(now));
-        self.swept.store(self.map.len().max(FEW), Ordering::Relaxed);
+        let mine = self.sweeps.under_way.compare_exchange(
+            false,
+            true,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        if mine.is_err() {
+            return;
+        }
+        self.map.retain(|_, scope| {
+            // Exclusive access synchronises with whoever held it last: what that one charged is seen.
+            let forgotten = Arc::get_mut(scope).is_some_and(|scope| scope.is_idle(now));
+            if forgotten {
+                self.count.fetch_sub(1, Ordering::Relaxed);
+            }
+            !forgotten
+        });
+        let left = self.count.load(Ordering::Relaxed).max(FEW);
+        self.sweeps.at.store(left.saturating_mul(2), Ordering::Relaxed);
+        let next = now.nanos.saturating_add(BETWEEN_SWEEPS);
+        self.sweeps.not_before.store(next, Ordering::Relaxed);
+        self.sweeps.under_way.store(false, Ordering::Relaxed);
     }
 
     /// Puts a scope of another plan in the place of the one there is, as full as that was.
     pub(crate) fn replan(&self, key: ScopeKey, plan: Arc<Plan>, now: Moment) {
         if let Entry::Occupied(mut entry) = self.map.entry(key) {
-            let scope = Scope::new(plan);
-            scope.inherit(entry.get(), now);
-            entry.insert(scope);
+            let successor = succeed(entry.get(), plan, now);
+            entry.insert(successor);
         }
     }
 
@@ -121,7 +162,7 @@ impl Scopes {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.map.len()
+        self.count.load(Ordering::Relaxed)
     }
 
     pub(crate) const fn most(&self) -> usize {

@@ -1,41 +1,91 @@
 //! Waiting for a limit: one line a tenant, first come, first served.
 //!
 //! Whoever is at the head of its tenant's line sleeps until exactly when its call fits, or until
-//! something is given back; the others wait behind it. Nobody polls. A line exists only while
-//! somebody stands in it.
+//! something is given back that it may be waiting for; the others wait behind it. Nobody polls. A
+//! line exists only while somebody stands in it.
+//!
+//! What a tenant's own limits give back wakes the head of its line. What a limit gives back that
+//! tenants share wakes the head of every line, and the first to look gets it.
 
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use crate::quota::amounts::Amounts;
-use crate::quota::denied::Denied;
+use crate::quota::denied::{Denied, Level, Reason};
+use crate::quota::key::ScopeKey;
 use crate::quota::limiter::{QuotaLimiter, Whose};
 use crate::quota::limits::OnLimit;
 use crate::quota::reservation::Reservation;
-use crate::quota::scopes::{ByScope, ScopeKey};
-use crate::sync::{AtomicUsize, Ordering};
+use crate::quota::scopes::ByScope;
+use crate::sync::{AtomicUsize, Ordering, fence};
 use crate::time::{Instant, after, now, until};
 
 /// The lines of a limiter.
 #[derive(Debug, Default)]
 pub(crate) struct Turnstiles {
-    lines: ByScope<Arc<Mutex<()>>>,
+    lines: ByScope<Joined>,
     standing: AtomicUsize,
+}
+
+/// A line, and how many stand in it: counted under the map's lock, so that the last to leave is one.
+#[derive(Debug, Default)]
+struct Joined {
+    line: Arc<Line>,
+    standing: usize,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    head: Mutex<()>,
+    /// Keeps one notice until the head asks, so that none is missed while it looks at its limits.
     given_back: Notify,
 }
 
+/// Who may want to look again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Freed {
+    Nothing,
+    /// The tenant whose call it was.
+    Own,
+    /// Every tenant.
+    Shared,
+}
+
 impl Turnstiles {
-    /// Something was given back: whoever is at the head of a line looks again.
-    pub(crate) fn opened(&self) {
-        if self.standing.load(Ordering::Relaxed) > 0 {
-            self.given_back.notify_waiters();
+    /// Something was given back.
+    pub(crate) fn opened(&self, freed: Freed, key: ScopeKey) {
+        if freed == Freed::Nothing {
+            return;
         }
+        // Pairs with the fence in `enter`: either the one who waits sees what was given back, or it
+        // is seen standing here.
+        fence(Ordering::SeqCst);
+        if self.standing.load(Ordering::Relaxed) > 0 {
+            self.wake(freed, key);
+        }
+    }
+
+    #[cold]
+    fn wake(&self, freed: Freed, key: ScopeKey) {
+        if freed == Freed::Own {
+            let line = self.lines.get(&key).map(|joined| Arc::clone(&joined.line));
+            line.inspect(|line| line.given_back.notify_one());
+            return;
+        }
+        // Woken outside of the map's locks: a waker may run whatever it likes.
+        let lines: Vec<_> = self.lines.iter().map(|joined| Arc::clone(&joined.line)).collect();
+        lines.iter().for_each(|line| line.given_back.notify_one());
     }
 
     /// Whether somebody of that tenant waits already, and goes first.
     fn is_taken(&self, key: ScopeKey) -> bool {
         self.standing.load(Ordering::Relaxed) > 0 && self.lines.contains_key(&key)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn lines(&self) -> usize {
+        self.lines.len()
     }
 }
 
@@ -43,27 +93,34 @@ impl Turnstiles {
 struct Standing<'a> {
     turnstiles: &'a Turnstiles,
     key: ScopeKey,
-    line: Arc<Mutex<()>>,
+    line: Arc<Line>,
 }
 
 impl<'a> Standing<'a> {
     fn enter(turnstiles: &'a Turnstiles, key: ScopeKey) -> Self {
+        let mut joined = turnstiles.lines.entry(key).or_default();
+        joined.standing += 1;
+        let line = Arc::clone(&joined.line);
+        drop(joined);
         turnstiles.standing.fetch_add(1, Ordering::Relaxed);
-        let line = Arc::clone(&turnstiles.lines.entry(key).or_default());
+        // Pairs with the fence in `opened`.
+        fence(Ordering::SeqCst);
         Self { turnstiles, key, line }
     }
 
     /// Waits to be first.
     async fn head(&self) -> MutexGuard<'_, ()> {
-        self.line.lock().await
+        self.line.head.lock().await
     }
 }
 
 impl Drop for Standing<'_> {
     fn drop(&mut self) {
         self.turnstiles.standing.fetch_sub(1, Ordering::Relaxed);
-        // The map's reference and this one: nobody else stands here, and nobody can join meanwhile.
-        self.turnstiles.lines.remove_if(&self.key, |_, line| Arc::strong_count(line) == 2);
+        self.turnstiles.lines.remove_if_mut(&self.key, |_, joined| {
+            joined.standing -= 1;
+            joined.standing == 0
+        });
     }
 }
 
@@ -73,19 +130,20 @@ pub(crate) async fn reserve(
     amounts: &Amounts,
     deadline: Instant,
 ) -> Result<Reservation, Denied> {
-    let turnstiles = &limiter.inner().turnstiles;
+    let turnstiles = &limiter.inner().shared.turnstiles;
     let key = limiter.inner().line(whose);
     if !turnstiles.is_taken(key) {
-        match limiter.try_reserve(whose, amounts) {
-            Err(denied) if may_wait(&denied, deadline) => {}
+        let now = now();
+        match limiter.try_reserve_at(whose, amounts, now) {
+            Err(denied) if may_wait(&denied, now, deadline) => {}
             result => return result,
         }
     }
     let standing = Standing::enter(turnstiles, key);
-    let Some(_head) = until(deadline, standing.head()).await else {
-        return limiter.try_reserve(whose, amounts);
-    };
-    at_the_head(limiter, whose, amounts, deadline).await
+    match until(deadline, standing.head()).await {
+        Some(_head) => at_the_head(limiter, whose, amounts, deadline, &standing.line).await,
+        None => Err(Denied::new(Level::Tenant, Reason::InLine).of(whose.tenant)),
+    }
 }
 
 async fn at_the_head(
@@ -93,23 +151,32 @@ async fn at_the_head(
     whose: &Whose<'_>,
     amounts: &Amounts,
     deadline: Instant,
+    line: &Line,
 ) -> Result<Reservation, Denied> {
     loop {
-        // Registered before the limits are looked at: what is given back in between is not missed.
-        let mut given_back = std::pin::pin!(limiter.inner().turnstiles.given_back.notified());
-        given_back.as_mut().enable();
-        match limiter.try_reserve(whose, amounts) {
-            Err(denied) if may_wait(&denied, deadline) => {
-                let fits = denied.retry_after().map_or(deadline, |wait| after(now(), wait));
-                until(fits, given_back).await;
+        let now = now();
+        // Looks before it takes: two that wait would wake each other for ever by what they take from
+        // a limit that has room and give back when the next one refuses.
+        let reserved = match limiter.objection(whose, amounts, now)? {
+            Some(denied) => Err(denied),
+            None => limiter.try_reserve_at(whose, amounts, now),
+        };
+        match reserved {
+            Err(denied) if may_wait(&denied, now, deadline) => {
+                let fits = denied.retry_after().map_or(deadline, |wait| after(now, wait));
+                until(fits, line.given_back.notified()).await;
             }
             result => return result,
         }
     }
 }
 
-/// A wait that would outlast the deadline is over before it begins.
-fn may_wait(denied: &Denied, deadline: Instant) -> bool {
-    denied.on_limit == OnLimit::Wait
-        && denied.retry_after().is_some_and(|wait| after(now(), wait) <= deadline)
+/// A wait that would outlast the deadline is over before it begins. How long calls run that hold
+/// places nobody knows.
+fn may_wait(denied: &Denied, now: Instant, deadline: Instant) -> bool {
+    let in_time = match denied.reason {
+        Reason::Concurrency { .. } => now < deadline,
+        _ => denied.retry_after().is_some_and(|wait| after(now, wait) <= deadline),
+    };
+    denied.on_limit == OnLimit::Wait && in_time
 }
