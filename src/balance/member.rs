@@ -30,6 +30,8 @@ pub(crate) struct Member {
     pub(crate) price: Option<Price>,
     /// What it gets of the traffic right now. Above zero.
     pub(crate) weight: u64,
+    /// One over the weight: comparisons by load multiply instead of dividing.
+    pub(crate) per_weight: f32,
     /// Whether one attempt at a time finds out if it works again.
     pub(crate) trial: bool,
     pub(crate) concurrency: Option<u32>,

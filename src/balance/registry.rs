@@ -239,6 +239,7 @@ impl Candidate<'_> {
             ),
             price: config.price_of(model.map(|model| &*model.name)),
             weight,
+            per_weight: 1.0 / weight as f32,
             trial: admission == Admission::OneAtATime,
             concurrency: config.declared().concurrency,
             mirror: model.map_or(&self.entry.unnamed, |model| &model.mirror).clone(),
@@ -308,7 +309,7 @@ impl Entry {
             self.models.iter().zip(0..).map(|(model, slot)| {
                 (model.name.to_string(), self.state.condition(Some(slot), now))
             });
-        EndpointStatus::new(&self.cell, &self.config, self.condition(now), models.collect())
+        EndpointStatus::new(&self.cell, &self.config, self.condition(now), models.collect(), now)
     }
 }
 

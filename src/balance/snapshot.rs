@@ -286,8 +286,7 @@ impl Tier {
     /// The positions of this turn and the next.
     #[inline]
     pub(crate) fn draw_two(&self) -> [usize; 2] {
-        let ticket = self.tickets.0.fetch_add(2, Ordering::Relaxed);
-        [ticket, ticket.wrapping_add(1)].map(|ticket| self.schedule.member(ticket))
+        self.schedule.two_members(self.tickets.0.fetch_add(2, Ordering::Relaxed))
     }
 
     pub(crate) fn members(&self) -> &[Arc<Member>] {

@@ -124,10 +124,11 @@ impl Candidate<'_> {
         self.member.cell.calls.running()
     }
 
-    /// Its expected time to the first content; `None` before its first answer.
+    /// Its expected time to the first content, as of now: without new answers it gives way to what is
+    /// typical of the balancer. `None` before its first answer.
     #[must_use]
     pub fn ttft(&self) -> Option<Duration> {
-        self.member.cell.load.ttft().map(|seconds| Duration::from_secs_f32(seconds.max(0.0)))
+        self.member.cell.load.ttft_at(self.all.typical(), self.all.millis())
     }
 
     /// How long a call has been waiting for its first content, the one that waits longest.
@@ -135,6 +136,13 @@ impl Candidate<'_> {
     pub fn oldest_wait(&self) -> Option<Duration> {
         let start = self.member.cell.calls.oldest_start()?;
         Some(Duration::from_nanos(self.all.ask.at.saturating_sub(start)))
+    }
+
+    /// The same in seconds, zero where none waits.
+    #[inline]
+    pub(crate) fn oldest_wait_secs(&self) -> f32 {
+        let start = self.member.cell.calls.oldest_start();
+        start.map_or(0.0, |start| self.all.ask.at.saturating_sub(start) as i64 as f32 * 1e-9)
     }
 
     /// What this call is expected to cost on it; `None` where it has no price.

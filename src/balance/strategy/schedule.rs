@@ -72,6 +72,20 @@ impl Schedule {
         }
     }
 
+    /// The members that pick number `ticket` and the next one go to.
+    #[inline]
+    pub(crate) fn two_members(&self, ticket: u64) -> [usize; 2] {
+        match &self.order {
+            // One division for both.
+            Order::Table { first, steady } if ticket >= first.len() as u64 => {
+                let at = ((ticket - first.len() as u64) % steady.len() as u64) as usize;
+                let next = steady.get(at + 1).unwrap_or(&steady[0]);
+                [steady[at], *next].map(usize::from)
+            }
+            _ => [ticket, ticket.wrapping_add(1)].map(|ticket| self.member(ticket)),
+        }
+    }
+
     /// Whether it starts from credits. A rotation does not: it goes on where another one stopped.
     pub(crate) const fn keeps_credits(&self) -> bool {
         matches!(self.order, Order::Table { .. })
