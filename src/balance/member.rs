@@ -44,30 +44,38 @@ impl Member {
     /// through every caller, it would cost more than the rest.
     #[inline]
     pub(crate) fn enter(&self, ask: &Ask<'_>, spent: &mut Option<Spent>) -> Option<Running> {
-        if !ask.admits(self.able, self.key) || (self.trial && !self.cell.trial().begin()) {
+        if !ask.admits(self.able, self.key) || self.is_full() {
             return None;
         }
-        let running = self.take_place(ask, spent);
+        // In this order: nobody is told when a refused attempt gives back what it had taken. Who
+        // finds the rate used up by it comes back by the clock; the place and the trial are only
+        // ever found taken by an attempt whose end is told.
+        if let Some(mirror) = &self.mirror {
+            *spent = Some(mirror.reserve(ask.want(), ask.at).ok()?);
+        }
+        let running = self.take_place(ask);
+        if running.is_none()
+            && let (Some(mirror), Some(spent)) = (&self.mirror, spent)
+        {
+            mirror.give_back(spent, ask.at);
+        }
+        running
+    }
+
+    #[inline]
+    fn take_place(&self, ask: &Ask<'_>) -> Option<Running> {
+        if self.trial && !self.cell.trial().begin() {
+            return None;
+        }
+        let running = self.cell.calls.enter(self.concurrency, ask.at);
         if running.is_none() && self.trial {
             self.cell.trial().end();
         }
         running
     }
 
-    #[inline]
-    fn take_place(&self, ask: &Ask<'_>, spent: &mut Option<Spent>) -> Option<Running> {
-        let running = self.cell.calls.enter(self.concurrency, ask.at)?;
-        let Some(mirror) = &self.mirror else { return Some(running) };
-        match mirror.reserve(ask.spend(), ask.at) {
-            Ok(all) => {
-                *spent = Some(all);
-                Some(running)
-            }
-            Err(_) => {
-                self.cell.calls.leave(running);
-                None
-            }
-        }
+    fn is_full(&self) -> bool {
+        self.concurrency.is_some_and(|limit| self.cell.calls.running() >= limit)
     }
 
     /// Whether [`enter`](Self::enter) would succeed if nobody else came first.
@@ -75,7 +83,7 @@ impl Member {
     pub(crate) fn is_open_to(&self, ask: &Ask<'_>) -> bool {
         ask.admits(self.able, self.key)
             && !(self.trial && self.cell.trial().is_running())
-            && self.concurrency.is_none_or(|limit| self.cell.calls.running() < limit)
+            && !self.is_full()
             && (self.mirror.is_none() || matches!(self.room_in(ask), Ok(None)))
     }
 
@@ -83,7 +91,7 @@ impl Member {
     /// a call does.
     pub(crate) fn room_in(&self, ask: &Ask<'_>) -> Result<Option<Duration>, Refused> {
         let Some(mirror) = &self.mirror else { return Ok(None) };
-        let wait = mirror.wait_for(ask.spend(), ask.at)?;
+        let wait = mirror.wait_for(ask.want(), ask.at)?;
         Ok((!wait.is_zero()).then_some(wait))
     }
 }

@@ -5,6 +5,7 @@
 //! when an endpoint enters or leaves a state.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::balance::calls::Running;
 use crate::balance::cell::EndpointCell;
@@ -190,6 +191,11 @@ impl Pool {
                     let at = after(ask.now, wait);
                     opens = Some(opens.map_or(at, |opens| opens.min(at)));
                 }
+                // Somebody who was refused after all has just given it back, and tells nobody.
+                Ok(None) if member.is_open_to(ask) => {
+                    let at = after(ask.now, GIVEN_BACK);
+                    opens = Some(opens.map_or(at, |opens| opens.min(at)));
+                }
                 // Running calls are in its way, or the call has tried it.
                 Ok(_) => others = true,
                 Err(Refused::Never { burst }) => too_large = too_large.max(Some(burst)),
@@ -228,6 +234,10 @@ struct Tickets(AtomicU64);
 
 /// Where an attempt was let in, and its place there.
 type Entered<'a> = (&'a Arc<Member>, Running);
+
+/// When to come back for room that another attempt held for a moment: above zero, for who waits
+/// needs a time to wait for.
+const GIVEN_BACK: Duration = Duration::from_millis(1);
 
 /// How many spare turns a pick takes before it looks through the whole tier. They are taken only
 /// where the call has tried the endpoint, needs what it cannot do, or finds it full.
