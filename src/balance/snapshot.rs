@@ -4,6 +4,7 @@
 //! that a pick costs the same however many endpoints are out of service. It is replaced as a whole
 //! when an endpoint enters or leaves a state.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,6 @@ use crate::sync::{AtomicU64, Ordering};
 use crate::time::{Instant, after};
 
 /// Everything a pick needs.
-#[derive(Debug)]
 pub(crate) struct Snapshot {
     /// Ordered by length, then bytes: a look-up compares lengths first, and those mostly differ.
     pools: Box<[(Box<str>, Pool)]>,
@@ -86,8 +86,18 @@ pub(crate) enum PoolName {
     Model(Box<str>),
 }
 
+/// Counts alone: a schedule may have thousands of turns.
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("models", &self.pools.len())
+            .field("default", &self.default)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The endpoints that serve one model.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Pool {
     /// Those that may be picked, by tier, best first.
     tiers: Box<[Tier]>,
@@ -96,6 +106,15 @@ pub(crate) struct Pool {
     whatever_health: Box<[Tier]>,
     /// All of them, whatever their state, for the reasons of a refusal.
     all: Box<[Known]>,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("endpoints", &self.all.len())
+            .field("tiers", &self.tiers)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An endpoint of a pool, in whatever state.
@@ -216,7 +235,6 @@ impl Pool {
 }
 
 /// The endpoints of one tier that may be picked, and the order in which they are.
-#[derive(Debug)]
 pub(crate) struct Tier {
     number: u8,
     members: Box<[Arc<Member>]>,
@@ -225,6 +243,15 @@ pub(crate) struct Tier {
     /// Turns for calls that could not use the one they drew: taken apart, so that such calls do not
     /// use up the turns of others.
     spare: Tickets,
+}
+
+impl fmt::Debug for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tier")
+            .field("number", &self.number)
+            .field("in_service", &self.members.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// A counter on a cache line of its own: it is the one word all picks of a tier write.

@@ -481,6 +481,35 @@ mod tests {
     }
 
     #[test]
+    fn a_model_that_rests_is_no_trouble_for_the_others() {
+        let mut bench = Bench::new();
+        bench.fail(0, &ProviderError::new(ErrorKind::RateLimited, ""));
+        let slots = [Some(0), Some(1), None];
+        let troubled = |bench: &Bench| slots.map(|slot| bench.state.trouble().is_for(slot));
+        assert_eq!(troubled(&bench), [true, false, false]);
+        bench.now += UNHINTED_CAP;
+        bench.note(1, &Outcome::new(End::Success));
+        assert_eq!(troubled(&bench), [true, false, false]);
+        bench.note(0, &Outcome::new(End::Success));
+        assert_eq!(troubled(&bench), [false; 3]);
+        bench.fail(0, &ProviderError::new(ErrorKind::Server, ""));
+        assert_eq!(troubled(&bench), [true; 3], "faults are the endpoint's");
+    }
+
+    #[test]
+    fn a_success_that_used_the_rate_up_rests_no_longer_than_a_hint_may() {
+        for reset in [Duration::ZERO, Duration::MAX] {
+            let mut bench = Bench::new();
+            let window = LimitWindow::new().with_remaining(0).with_reset(reset);
+            let limits = Some(RateLimits::new().with_requests(window));
+            bench.note(0, &Outcome::new(End::Success).with_rate_limits(limits));
+            let until = bench.condition(0).until().unwrap();
+            assert!(until >= bench.now + HINTED.0, "{reset:?}");
+            assert!(until <= bench.now + HINTED.1 + MOST_HINT_JITTER, "{reset:?}");
+        }
+    }
+
+    #[test]
     fn an_abandoned_attempt_changes_nothing() {
         let mut bench = Bench::new();
         bench.note(0, &Outcome::new(End::Abandoned));

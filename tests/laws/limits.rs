@@ -198,6 +198,39 @@ fn what_is_too_large_for_every_limit_is_never() {
 }
 
 #[test]
+fn what_is_only_guessed_of_an_answer_is_never_too_large() {
+    let balancer = limited(minute().tokens_per_minute(200).output_tokens_per_minute(100));
+    let now = now();
+    let mut demand = Demand::new(None);
+    demand.input_tokens = 150;
+    let lease = balancer.try_lease(&demand, now).unwrap();
+    assert!(matches!(refusal(&balancer, &demand, now), NoLease::NotBefore(Some(_))));
+    let used = Outcome::new(End::Success).with_usage(Usage::counted(150, 10));
+    lease.settle(&used, now);
+    assert_eq!(
+        refusal(&balancer, &tokens(10, 101), now),
+        NoLease::Never(NoEndpoint::TooLarge { most: 100 })
+    );
+    demand.input_tokens = 201;
+    assert_eq!(
+        refusal(&balancer, &demand, now),
+        NoLease::Never(NoEndpoint::TooLarge { most: 200 })
+    );
+}
+
+#[test]
+fn an_attempt_that_finds_no_place_leaves_the_rate_alone() {
+    let balancer = limited(minute().requests_per_minute(2).concurrency(1));
+    let now = now();
+    let running = lease_any(&balancer, now);
+    for _ in 0..10 {
+        assert_eq!(refusal(&balancer, &Demand::new(None), now), NoLease::NotBefore(None));
+    }
+    drop(running);
+    drop(lease_any(&balancer, now));
+}
+
+#[test]
 fn a_refusal_names_no_return_of_an_endpoint_that_cannot_serve_the_call() {
     let text_only =
         ScriptedProvider::new("text-only").with_capabilities(evenkeel::Capabilities::text_only());

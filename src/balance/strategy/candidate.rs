@@ -1,5 +1,6 @@
 //! The endpoints a strategy chooses from, and what it can see of them.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::balance::chooser::{Ask, millis};
@@ -16,10 +17,15 @@ use crate::usage::Cost;
 ///
 /// Some of them may not be [open](Candidate::is_open) to this call: tried already, full, or lacking
 /// what it needs.
-#[derive(Debug)]
 pub struct Candidates<'a> {
     tier: &'a Tier,
     ask: &'a Ask<'a>,
+}
+
+impl fmt::Debug for Candidates<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Candidates").field("count", &self.len()).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Candidates<'a> {
@@ -92,10 +98,16 @@ impl<'a> Candidates<'a> {
 }
 
 /// One endpoint as a strategy sees it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Candidate<'a> {
     member: &'a Member,
     all: &'a Candidates<'a>,
+}
+
+impl fmt::Debug for Candidate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Candidate").field("id", self.id()).finish_non_exhaustive()
+    }
 }
 
 impl Candidate<'_> {

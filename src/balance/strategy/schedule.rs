@@ -24,7 +24,6 @@ const ROUNDING: f64 = 1e-9;
 const CREDIT_LIMIT: f64 = 2.0;
 
 /// An order of picks over members `0..n`.
-#[derive(Debug)]
 pub(crate) struct Schedule {
     order: Order,
     /// What each member was owed when the schedule began, in picks.
@@ -35,7 +34,6 @@ pub(crate) struct Schedule {
     sum: u64,
 }
 
-#[derive(Debug)]
 enum Order {
     /// A first pass that pays the credits, then the steady pass, repeated.
     Table { first: Box<[u16]>, steady: Box<[u16]> },
