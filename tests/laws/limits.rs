@@ -1,6 +1,6 @@
 //! Declared limits: known before they are hit.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use evenkeel::balance::{Balancer, Demand, EndpointLimits, Lease, NoLease};
@@ -228,6 +228,26 @@ fn an_attempt_that_finds_no_place_leaves_the_rate_alone() {
     }
     drop(running);
     drop(lease_any(&balancer, now));
+}
+
+#[test]
+fn an_attempt_that_is_refused_hides_no_free_place_from_another() {
+    let balancer = limited(minute().tokens_per_minute(1_000).concurrency(1));
+    let now = now();
+    let used = Outcome::new(End::Success).with_usage(Usage::counted(900, 0));
+    balancer.try_lease(&tokens(900, 0), now).unwrap().settle(&used, now);
+    let running = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while running.load(Ordering::Relaxed) {
+                assert!(balancer.try_lease(&tokens(500, 0), now).is_err());
+            }
+        });
+        let refused =
+            (0..100_000).filter(|_| balancer.try_lease(&tokens(0, 0), now).is_err()).count();
+        running.store(false, Ordering::Relaxed);
+        assert_eq!(refused, 0, "nobody else holds a place");
+    });
 }
 
 #[test]
