@@ -44,7 +44,7 @@ impl Member {
     /// through every caller, it would cost more than the rest.
     #[inline]
     pub(crate) fn enter(&self, ask: &Ask<'_>, spent: &mut Option<Spent>) -> Option<Running> {
-        if !ask.admits(self.able, self.key) || self.is_full() {
+        if !ask.admits(self.able, self.key) || self.is_taken() {
             return None;
         }
         // In this order: nobody is told when a refused attempt gives back what it had taken. Who
@@ -74,16 +74,17 @@ impl Member {
         running
     }
 
-    fn is_full(&self) -> bool {
-        self.concurrency.is_some_and(|limit| self.cell.calls.running() >= limit)
+    /// Whether running calls are in the way.
+    fn is_taken(&self) -> bool {
+        (self.trial && self.cell.trial().is_running())
+            || self.concurrency.is_some_and(|limit| self.cell.calls.running() >= limit)
     }
 
     /// Whether [`enter`](Self::enter) would succeed if nobody else came first.
     #[inline]
     pub(crate) fn is_open_to(&self, ask: &Ask<'_>) -> bool {
         ask.admits(self.able, self.key)
-            && !(self.trial && self.cell.trial().is_running())
-            && !self.is_full()
+            && !self.is_taken()
             && (self.mirror.is_none() || matches!(self.room_in(ask), Ok(None)))
     }
 

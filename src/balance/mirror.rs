@@ -62,7 +62,7 @@ struct Meter {
     limit: u64,
     rate: Rate,
     bucket: Bucket,
-    /// All that was ever taken; wraps. Tells how much was sent after a call.
+    /// All that was ever taken and not given back unsent; wraps. Tells how much was sent after a call.
     sent: AtomicU32,
 }
 
@@ -73,7 +73,7 @@ pub(crate) struct Spent {
     /// In the order of the meters; nothing beyond their number.
     taken: [Taken; DIMENSIONS],
     /// All that each meter ever took, this included. Wraps, but not within one call: that would be
-    /// four billion tokens. Leases are copied about, so they had better be small.
+    /// two billion tokens. Leases are copied about, so they had better be small.
     sent: [u32; DIMENSIONS],
 }
 
@@ -99,7 +99,7 @@ impl Mirror {
                     spent.sent[index] = sent;
                 }
                 Err(refused) => {
-                    self.cancel(&spent.taken[..index], now);
+                    self.give_back_first(index, &spent, now);
                     return Err(refused);
                 }
             }
@@ -109,12 +109,16 @@ impl Mirror {
 
     /// Gives all of it back: the call was not sent.
     pub(crate) fn give_back(&self, spent: &Spent, now: u64) {
-        self.cancel(&spent.taken, now);
+        self.give_back_first(self.meters.len(), spent, now);
     }
 
-    fn cancel(&self, taken: &[Taken], now: u64) {
-        for (meter, &taken) in self.meters.iter().zip(taken) {
+    /// The same for so many meters.
+    fn give_back_first(&self, count: usize, spent: &Spent, now: u64) {
+        let amounts = spent.expected.amounts();
+        for (meter, &taken) in self.meters.iter().zip(&spent.taken).take(count) {
             meter.bucket.cancel(&meter.rate, taken, now);
+            let amount = amounts[meter.dimension].min(meter.limit);
+            meter.sent.fetch_sub(amount as u32, Ordering::Relaxed);
         }
     }
 
@@ -152,8 +156,9 @@ impl Mirror {
             let remaining =
                 windows[meter.dimension].and_then(|window: LimitWindow| window.remaining);
             if let Some(remaining) = remaining {
-                let since = meter.sent.load(Ordering::Relaxed).wrapping_sub(sent_then);
-                let left = remaining.saturating_sub(u64::from(since));
+                let since = meter.sent.load(Ordering::Relaxed).wrapping_sub(sent_then) as i32;
+                // Below zero where `sent_then` counts what somebody else has given back.
+                let left = remaining.saturating_sub(since.max(0) as u64);
                 meter.bucket.lower_to(&meter.rate, left, now);
             }
         }
@@ -253,6 +258,21 @@ mod tests {
         let generous = LimitWindow::new().with_remaining(u64::MAX);
         mirror.correct(&first, &RateLimits::new().with_requests(generous), 0);
         assert_eq!(mirror.meters[0].bucket.available(&mirror.meters[0].rate, 0), 8);
+    }
+
+    #[test]
+    fn what_was_refused_was_not_sent() {
+        let mirror = mirror(minute().requests_per_minute(100).tokens_per_minute(50));
+        let first = mirror.reserve(want(10, 30), 0).unwrap();
+        for _ in 0..200 {
+            assert!(mirror.reserve(want(50, 0), 0).is_err());
+        }
+        let second = mirror.reserve(want(1, 0), 0).unwrap();
+        mirror.give_back(&second, 0);
+        let said = RateLimits::new().with_requests(LimitWindow::new().with_remaining(40));
+        mirror.correct(&second, &said, 0);
+        mirror.correct(&first, &said, 0);
+        assert_eq!(mirror.meters[0].bucket.available(&mirror.meters[0].rate, 0), 40);
     }
 
     #[test]
