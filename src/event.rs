@@ -14,7 +14,8 @@ use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 /// Receives every decision the crate takes.
 ///
-/// It is called on the path of a call, so it should count or hand over, not work. A panic inside
+/// It is called on the path of a call, so it should count or hand over, not work, and not call back
+/// into the client or its parts. A panic inside
 /// it is caught; the observer is then switched off and the panic counted, and the call goes on.
 pub trait Observer: Send + Sync + 'static {
     /// Called once per event, from whichever thread took the decision.
@@ -103,13 +104,18 @@ pub enum Event<'a> {
         /// `"context_length"`, `"content_filter"` or `"unavailable"`.
         why: &'static str,
     },
-    /// An endpoint entered a state, or returned to being eligible.
+    /// An endpoint, or one of its models, entered a state or returned to being eligible.
+    ///
+    /// No task watches the clock: what ends by itself is reported by the first pick or change of
+    /// the balancer after it.
     EndpointState {
         /// The endpoint's id.
         endpoint: &'a str,
-        /// `"eligible"`, `"unhealthy"`, `"cooling"`, `"disabled"` or `"draining"`.
+        /// `"eligible"`, `"trial"`, `"unhealthy"`, `"cooling"`, `"disabled"`, `"draining"` or
+        /// `"removed"`.
         state: &'static str,
-        /// What led to it: an error kind's label, or `"expired"`, `"success"`, `"configuration"`.
+        /// What led to it: the error kind's label, `"success"`, `"probe"`, `"expired"` where the
+        /// state before ended by itself, or `"configuration"`.
         why: &'static str,
         /// How long the state lasts at the most; `None` when only a change ends it.
         lasts: Option<Duration>,

@@ -60,6 +60,11 @@ impl Average {
         }
     }
 
+    /// Whether its last sample came at `at`.
+    pub(crate) fn is_of(&self, at: u32) -> bool {
+        unpack(self.0.load(Ordering::Relaxed)).is_some_and(|(_, then)| then == at)
+    }
+
     /// Takes a sample.
     pub(crate) fn observe(&self, sample: f32, at: u32) {
         if !sample.is_finite() {
@@ -83,7 +88,7 @@ fn blended(before: f32, sample: f32, age: f32) -> f32 {
 /// What is left after `age` of what loses two thirds in `over`. Of a busy endpoint, the last sample
 /// is a few milliseconds old: there the first two terms of the series are as exact as the function.
 fn faded(age: f32, over: f32) -> f32 {
-    let passed = age / over;
+    let passed = age * over.recip();
     if passed < 1.0 / 4096.0 { 1.0 - passed } else { (-passed).exp() }
 }
 

@@ -13,6 +13,7 @@ use crate::balance::demand::{Demand, NoLease};
 use crate::balance::endpoint::Endpoint;
 use crate::balance::lease::Lease;
 use crate::balance::listeners::Subscription;
+use crate::balance::member::Member;
 use crate::balance::quote::Quote;
 use crate::balance::registry::Registry;
 use crate::balance::snapshot::Snapshot;
@@ -63,6 +64,9 @@ pub(crate) struct Shared {
     emitter: OnceLock<Emitter>,
 }
 
+/// The conditions that endpoints have entered.
+type Entered = Vec<(Arc<EndpointCell>, Condition)>;
+
 impl Balancer {
     /// Starts a configuration.
     pub fn builder() -> BalancerBuilder {
@@ -78,6 +82,8 @@ impl Balancer {
         let shared = Arc::new_cyclic(|shared| {
             endpoints.into_iter().for_each(|endpoint| registry.add(endpoint, shared));
             let snapshot = registry.snapshot(&Snapshot::empty(), now());
+            // What an endpoint starts as is nothing that happened to it.
+            registry.entered(now());
             Shared {
                 snapshot: ArcSwap::from_pointee(snapshot),
                 registry: Mutex::new(registry),
@@ -215,7 +221,9 @@ impl Balancer {
     /// # Errors
     /// `endpoint.id` where there is no endpoint of that id.
     pub fn remove(&self, id: &EndpointId) -> Result<(), BuildError> {
-        self.change(|registry, _| registry.remove(id).map(drop).ok_or_else(|| unknown(id)))
+        let removed = self.change(|registry, _| registry.remove(id).ok_or_else(|| unknown(id)))?;
+        self.shared.report(&removed.cell, ("removed", None), "configuration", now());
+        Ok(())
     }
 
     /// Calls `listener` whenever a lease may be had that could not be had before: when a lease has
@@ -251,11 +259,17 @@ impl Balancer {
         change: impl FnOnce(&mut Registry, &Arc<Shared>) -> Result<T, BuildError>,
     ) -> Result<T, BuildError> {
         let mut registry = self.shared.registry.lock();
-        let changed = change(&mut registry, &self.shared)?;
-        self.shared.publish(&registry, now());
+        let now = now();
+        let expired = registry.entered(now);
+        let changed = change(&mut registry, &self.shared);
+        let entered = self.shared.publish(&mut registry, now);
         drop(registry);
-        self.shared.chooser.listeners.tell();
-        Ok(changed)
+        self.shared.report_all(&expired, "expired", now);
+        self.shared.report_all(&entered, "configuration", now);
+        if changed.is_ok() {
+            self.shared.chooser.listeners.tell();
+        }
+        changed
     }
 
     /// The providers of endpoints that are out of service for faults, money or credentials.
@@ -305,8 +319,10 @@ impl Shared {
     /// taken goes on with the old snapshot: somebody else is building the new one.
     #[cold]
     fn renewed(&self, now: Instant) -> Guard<Arc<Snapshot>> {
-        if let Some(registry) = self.registry.try_lock() {
-            self.publish(&registry, now);
+        if let Some(mut registry) = self.registry.try_lock() {
+            let entered = self.publish(&mut registry, now);
+            drop(registry);
+            self.report_all(&entered, "expired", now);
         }
         self.snapshot.load()
     }
@@ -314,25 +330,25 @@ impl Shared {
     /// Takes note of how an attempt ended, and replaces the snapshot if that changed anything.
     pub(crate) fn note(
         &self,
-        cell: &EndpointCell,
-        slot: Option<usize>,
+        member: &Member,
         outcome: &Outcome,
         (started, now): (Instant, Instant),
     ) {
+        let cell = &member.cell;
         let mut registry = self.registry.lock();
         let policy = *registry.policy();
         let Some(entry) = registry.entry_mut(cell.key) else { return };
-        let slot = entry.valid(slot);
+        let slot = entry.slot_of_member(member);
         let before = entry.view(slot, &policy, now);
         entry.state.note(slot, outcome, &policy, (started, now), &self.chooser.rng);
-        cell.set_troubled(!entry.state.is_clean());
+        cell.set_trouble(entry.state.trouble());
         let after = entry.view(slot, &policy, now);
         if before == after {
             return;
         }
-        self.publish(&registry, now);
+        let entered = self.publish(&mut registry, now);
         drop(registry);
-        self.report(cell, after.condition, outcome.label(), now);
+        self.report_one(cell, after.condition, outcome.label(), (&entered, now));
     }
 
     fn revive(&self, cell: &EndpointCell, now: Instant) {
@@ -341,24 +357,52 @@ impl Shared {
         let Some(entry) = registry.entry_mut(cell.key) else { return };
         entry.state.revive(&policy, now);
         let condition = entry.condition(now);
-        self.publish(&registry, now);
+        let entered = self.publish(&mut registry, now);
         drop(registry);
-        self.report(cell, condition, "probe", now);
+        self.report_one(cell, condition, "probe", (&entered, now));
         self.chooser.listeners.tell();
     }
 
-    fn publish(&self, registry: &Registry, now: Instant) {
+    /// Replaces the snapshot, and tells what is to be reported once the lock is released.
+    fn publish(&self, registry: &mut Registry, now: Instant) -> Entered {
         let snapshot = registry.snapshot(&self.snapshot.load(), now);
         self.snapshot.store(Arc::new(snapshot));
+        registry.entered(now)
     }
 
-    fn report(&self, cell: &EndpointCell, condition: Condition, why: &'static str, now: Instant) {
+    /// Reports what happened to one endpoint, and what time has brought about at others.
+    fn report_one(
+        &self,
+        cell: &EndpointCell,
+        condition: Condition,
+        why: &'static str,
+        (entered, now): (&Entered, Instant),
+    ) {
+        self.report(cell, (condition.label(), condition.until()), why, now);
+        for (other, condition) in entered.iter().filter(|(other, _)| other.key != cell.key) {
+            self.report(other, (condition.label(), condition.until()), "expired", now);
+        }
+    }
+
+    fn report_all(&self, entered: &Entered, why: &'static str, now: Instant) {
+        for (cell, condition) in entered {
+            self.report(cell, (condition.label(), condition.until()), why, now);
+        }
+    }
+
+    fn report(
+        &self,
+        cell: &EndpointCell,
+        (state, until): (&'static str, Option<Instant>),
+        why: &'static str,
+        now: Instant,
+    ) {
         if let Some(emitter) = self.emitter.get() {
             emitter.emit(|| Event::EndpointState {
                 endpoint: cell.id.as_str(),
-                state: condition.label(),
+                state,
                 why,
-                lasts: condition.until().map(|until| until.saturating_duration_since(now)),
+                lasts: until.map(|until| until.saturating_duration_since(now)),
             });
         }
     }

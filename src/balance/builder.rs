@@ -65,7 +65,7 @@ impl BalancerBuilder {
     ///
     /// # Errors
     /// Names the field at fault: no endpoints or too many, an id used twice, weights that are all
-    /// zero in a tier, a default model or price for a model the endpoint does not serve, limits
+    /// zero in a tier or for a model, a default model or price for a model the endpoint does not serve, limits
     /// that allow nothing, a health policy out of range.
     pub fn build(self) -> Result<Balancer, BuildError> {
         self.validate()?;
@@ -111,8 +111,18 @@ fn validate_each(endpoints: &[Endpoint]) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// A tier without weight would get no traffic, which is never what a configuration means.
+/// A tier or a model without weight would get no traffic, which is never what a configuration means.
 fn validate_weights(endpoints: &[Endpoint]) -> Result<(), BuildError> {
+    let models = endpoints.iter().flat_map(Endpoint::models).map(|(model, _)| model);
+    let models: BTreeSet<&str> = models.collect();
+    let served: Vec<&Endpoint> = endpoints.iter().filter(|endpoint| endpoint.share() > 0).collect();
+    let unserved = |model: &&str| !served.iter().any(|endpoint| endpoint.serves(model));
+    if let Some(model) = models.into_iter().find(unserved) {
+        return Err(BuildError::new(
+            "endpoints.weight",
+            format!("the weights of all that serve model {model:?} are zero"),
+        ));
+    }
     let tiers: BTreeSet<u8> = endpoints.iter().map(Endpoint::tier_number).collect();
     for tier in tiers {
         let mut members = endpoints.iter().filter(|endpoint| endpoint.tier_number() == tier);

@@ -9,9 +9,10 @@ use crate::balance::chooser::Chooser;
 use crate::balance::demand::{EndpointKey, seed_of};
 use crate::balance::endpoint::Endpoint;
 use crate::balance::load::Load;
+use crate::balance::state::Trouble;
 use crate::provider::{Capabilities, Provider};
 use crate::report::EndpointId;
-use crate::sync::{AtomicBool, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 /// An endpoint at run time. What changes with every lease lies on cache lines of its own (the align
 /// attributes of its parts), so that leases do not slow down the picks that read the rest.
@@ -26,7 +27,7 @@ pub(crate) struct EndpointCell {
     pub(crate) chooser: Arc<Chooser>,
     pub(crate) calls: Calls,
     pub(crate) load: Load,
-    troubled: AtomicBool,
+    trouble: AtomicU64,
     trial: Trial,
 }
 
@@ -46,7 +47,7 @@ impl EndpointCell {
             balancer,
             calls: Calls::default(),
             load: Load::default(),
-            troubled: AtomicBool::new(false),
+            trouble: AtomicU64::new(0),
             trial: Trial::default(),
             chooser,
         }
@@ -56,15 +57,14 @@ impl EndpointCell {
         &self.trial
     }
 
-    /// Whether there is something a success would clear. Spares successes the lock; written under
-    /// it. A success that reads a stale `false` overlapped the failure it would have cleared, and
-    /// the next success clears it.
-    pub(crate) fn is_troubled(&self) -> bool {
-        self.troubled.load(Ordering::Relaxed)
+    /// What a success would clear. Spares successes the lock; written under it. A success that reads
+    /// a stale value overlapped the failure it would have cleared, and the next success clears it.
+    pub(crate) fn trouble(&self) -> Trouble {
+        Trouble(self.trouble.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn set_troubled(&self, troubled: bool) {
-        self.troubled.store(troubled, Ordering::Relaxed);
+    pub(crate) fn set_trouble(&self, trouble: Trouble) {
+        self.trouble.store(trouble.0, Ordering::Relaxed);
     }
 }
 

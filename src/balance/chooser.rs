@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::balance::demand::{Demand, EndpointKey};
 use crate::balance::listeners::Listeners;
 use crate::balance::load::Typical;
-use crate::balance::mirror::Spend;
+use crate::balance::mirror::Want;
 use crate::balance::strategy::StrategyKind;
 use crate::rng::Rng;
 use crate::time::{Instant, after};
@@ -68,8 +68,8 @@ impl<'a> Ask<'a> {
         self.suits(able) && !self.demand.exclude.contains(&key)
     }
 
-    /// What the call is expected to use.
-    pub(crate) fn spend(&self) -> Spend {
-        self.demand.spend(self.chooser.typical.output_tokens())
+    /// What the call wants to use.
+    pub(crate) fn want(&self) -> Want {
+        self.demand.want(self.chooser.typical.output_tokens())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::hash::Hasher;
 
-use crate::balance::mirror::Spend;
+use crate::balance::mirror::{Spend, Want};
 use crate::error::NoEndpoint;
 use crate::provider::Capabilities;
 use crate::request::{ChatRequest, Part};
@@ -88,8 +88,10 @@ impl<'a> Demand<'a> {
     }
 
     /// What a limit counts for it: an unbounded answer is taken to be a typical one.
-    pub(crate) fn spend(&self, typical_output: u64) -> Spend {
-        Spend { input: self.input_tokens, output: self.output_tokens.unwrap_or(typical_output) }
+    pub(crate) fn want(&self, typical_output: u64) -> Want {
+        let spend =
+            |guess| Spend { input: self.input_tokens, output: self.output_tokens.unwrap_or(guess) };
+        Want { expected: spend(typical_output), certain: spend(0) }
     }
 }
 

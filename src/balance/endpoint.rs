@@ -65,7 +65,8 @@ impl Endpoint {
     }
 
     /// Sets its share of the traffic, in proportion to the other weights of its tier. An endpoint
-    /// of weight 0 gets none.
+    /// of weight 0 gets none, like one that drains, until it is
+    /// [reweighted](super::Balancer::reweight).
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
         self
@@ -89,8 +90,9 @@ impl Endpoint {
         self
     }
 
-    /// Sets the model for calls that name none. Where the endpoint names models and no default,
-    /// the only one is it; where it names none, the provider decides.
+    /// Sets the model for calls that name none. Where the endpoint names one model and no default,
+    /// that one is it; where it names none or several, the provider decides, and such calls have
+    /// their limits and rests apart from those of the named models.
     pub fn default_model(mut self, model: impl Into<String>) -> Self {
         self.default_model = Some(model.into());
         self

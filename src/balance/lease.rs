@@ -137,13 +137,15 @@ impl Lease {
     fn note(&self, outcome: &Outcome, now: Instant) {
         // The balancer may be gone while the last attempts end; then nobody needs to know.
         if let Some(balancer) = self.cell().balancer.upgrade() {
-            balancer.note(self.cell(), self.member.slot, outcome, (self.started(), now));
+            balancer.note(&self.member, outcome, (self.started(), now));
         }
     }
 
     fn is_remarkable(&self, outcome: &Outcome) -> bool {
         match outcome.end {
-            End::Success => self.cell().is_troubled() || exhausted(outcome).is_some(),
+            End::Success => {
+                self.cell().trouble().is_for(self.member.slot) || exhausted(outcome).is_some()
+            }
             End::Abandoned => false,
             End::Failed(_) | End::Broken(_) => true,
         }

@@ -22,13 +22,13 @@ pub struct Subscription {
 /// The listeners of a balancer.
 #[derive(Default)]
 pub(crate) struct Listeners {
+    /// Whether there has ever been one: what a lease's end asks first.
+    any: AtomicBool,
     list: Arc<List>,
 }
 
 #[derive(Default)]
 struct List {
-    /// Whether there has ever been one: what a lease's end asks first.
-    any: AtomicBool,
     all: ArcSwap<Vec<Weak<Listener>>>,
 }
 
@@ -41,7 +41,7 @@ impl Listeners {
             all
         });
         // Relaxed: only what happens after the subscription is promised to be told.
-        self.list.any.store(true, Ordering::Relaxed);
+        self.any.store(true, Ordering::Relaxed);
         Subscription { listener, listeners: Arc::downgrade(&self.list) }
     }
 
@@ -50,7 +50,7 @@ impl Listeners {
     /// all the same, and a lease may end while its caller unwinds.
     #[inline]
     pub(crate) fn tell(&self) {
-        if self.list.any.load(Ordering::Relaxed) {
+        if self.any.load(Ordering::Relaxed) {
             self.list.tell();
         }
     }

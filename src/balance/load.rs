@@ -17,44 +17,62 @@ pub(crate) struct Load {
 
 impl Load {
     /// Seconds, as of the last sample; `None` before the first answer.
-    pub(crate) fn ttft(&self) -> Option<f32> {
+    fn ttft(&self) -> Option<f32> {
         self.ttft.get()
     }
 
-    /// Seconds, as of the last sample; `None` before the first answer that counted its tokens.
-    pub(crate) fn time_per_token(&self) -> Option<f32> {
-        self.time_per_token.get()
-    }
-
-    /// Seconds; what is typical where nothing is known, and more and more so where nothing new is.
+    /// Seconds; what is `usual` where nothing is known, and more and more so where nothing new is.
     /// `at` is in milliseconds since whenever the balancer counts them from.
-    pub(crate) fn expected_ttft(&self, typical: &Typical, at: u32) -> f32 {
-        self.ttft.expected(typical.ttft(), at)
+    #[inline]
+    pub(crate) fn expected_ttft(&self, usual: f32, at: u32) -> f32 {
+        self.ttft.expected(usual, at)
     }
 
     /// Seconds, in the same way.
-    pub(crate) fn expected_time_per_token(&self, typical: &Typical, at: u32) -> f32 {
-        self.time_per_token.expected(typical.time_per_token(), at)
+    #[inline]
+    pub(crate) fn expected_time_per_token(&self, usual: f32, at: u32) -> f32 {
+        self.time_per_token.expected(usual, at)
+    }
+
+    /// The expected TTFT as picks see it at `at`; `None` before the first answer.
+    pub(crate) fn ttft_at(&self, typical: &Typical, at: u32) -> Option<Duration> {
+        self.ttft().map(|_| seconds(self.expected_ttft(typical.ttft(), at)))
+    }
+
+    /// The expected time per token as picks see it at `at`; `None` before the first answer that
+    /// counted its tokens.
+    pub(crate) fn time_per_token_at(&self, typical: &Typical, at: u32) -> Option<Duration> {
+        let expected = || self.expected_time_per_token(typical.time_per_token(), at);
+        self.time_per_token.get().map(|_| seconds(expected()))
     }
 
     /// Learns from how an attempt ended after `elapsed`, as the outcome's row says.
     pub(crate) fn learn(&self, outcome: &Outcome, elapsed: Duration, at: u32) {
-        let ttft = |time: Duration| self.ttft.observe(time.as_secs_f32(), at);
-        match (outcome.end.row().latency, outcome.ttft) {
-            (Latency::Observe, first) => {
-                ttft(first.unwrap_or(elapsed));
-                self.learn_rest(outcome, elapsed, at);
+        let latency = outcome.end.row().latency;
+        if let Some(ttft) = self.ttft_sample(latency, outcome, elapsed) {
+            self.ttft.observe(ttft.as_secs_f32(), at);
+        }
+        if latency == Latency::Observe {
+            self.learn_rest(outcome, elapsed, at);
+        }
+    }
+
+    fn ttft_sample(
+        &self,
+        latency: Latency,
+        outcome: &Outcome,
+        elapsed: Duration,
+    ) -> Option<Duration> {
+        match latency {
+            Latency::Observe => Some(outcome.ttft.unwrap_or(elapsed)),
+            Latency::ObserveTtft => outcome.ttft,
+            Latency::ObserveElapsed => Some(elapsed),
+            Latency::Penalty => Some(elapsed.max(outcome.timeout.unwrap_or_default())),
+            // Before the first answer there is no estimate to raise.
+            Latency::RaiseOnly if outcome.ttft.is_none() => {
+                self.ttft().filter(|&known| elapsed.as_secs_f32() > known).map(|_| elapsed)
             }
-            (Latency::ObserveTtft, Some(first)) => ttft(first),
-            (Latency::ObserveElapsed, _) => ttft(elapsed),
-            (Latency::Penalty, _) => ttft(elapsed.max(outcome.timeout.unwrap_or_default())),
-            (Latency::RaiseOnly, None) if Some(elapsed.as_secs_f32()) > self.ttft() => {
-                // Before the first answer there is no estimate to raise.
-                if self.ttft().is_some() {
-                    ttft(elapsed);
-                }
-            }
-            (Latency::ObserveTtft | Latency::RaiseOnly | Latency::None, _) => {}
+            Latency::RaiseOnly | Latency::None => None,
         }
     }
 
@@ -63,6 +81,11 @@ impl Load {
             self.time_per_token.observe(per_token, at);
         }
     }
+}
+
+/// Averages are finite, but as long as a clock may claim.
+fn seconds(seconds: f32) -> Duration {
+    Duration::try_from_secs_f32(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }
 
 /// Seconds per output token after the first content; `None` where that is not known.
@@ -82,8 +105,13 @@ pub(crate) struct Typical {
 }
 
 impl Typical {
-    /// Learns from a success that took `elapsed`; `at` as in [`Load`].
+    /// Learns from a success that took `elapsed`; `at` as in [`Load`]. Of a millisecond only the
+    /// first one counts: every success of every endpoint comes here, and a busy balancer must not
+    /// have all threads write one word for an average over half a minute.
     pub(crate) fn learn(&self, outcome: &Outcome, elapsed: Duration, at: u32) {
+        if self.ttft.is_of(at) {
+            return;
+        }
         self.ttft.observe(outcome.ttft.unwrap_or(elapsed).as_secs_f32(), at);
         if let Some(tokens) = outcome.output_tokens() {
             self.output.observe(tokens as f32, at);
@@ -142,7 +170,8 @@ mod tests {
         let answered = success(SECOND).with_usage(crate::usage::Usage::counted(1, 11));
         typical.learn(&answered, SECOND * 6, 0);
         let expected = |load: &Load, at| {
-            (load.expected_ttft(&typical, at), load.expected_time_per_token(&typical, at))
+            let ttft = load.expected_ttft(typical.ttft(), at);
+            (ttft, load.expected_time_per_token(typical.time_per_token(), at))
         };
         assert_eq!(expected(&load, 0), (1.0, 0.5));
 
@@ -151,6 +180,16 @@ mod tests {
         assert_eq!(expected(&load, 0), (9.0, 2.0));
         let (ttft, per_token) = expected(&load, 600_000);
         assert!(ttft < 1.01 && per_token < 0.51, "{ttft} {per_token}");
+    }
+
+    #[test]
+    fn what_is_typical_is_learnt_from_one_success_a_millisecond() {
+        let typical = Typical::default();
+        typical.learn(&success(SECOND), SECOND, 1);
+        (0..50).for_each(|_| typical.learn(&success(SECOND * 9), SECOND * 9, 1));
+        assert_eq!(typical.ttft(), 1.0);
+        typical.learn(&success(SECOND * 9), SECOND * 9, 2);
+        assert_eq!(typical.ttft(), 1.5, "the sample is one of sixteen");
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(crate) struct Member {
     pub(crate) price: Option<Price>,
     /// What it gets of the traffic right now. Above zero.
     pub(crate) weight: u64,
+    /// One over the weight: comparisons by load multiply instead of dividing.
+    pub(crate) per_weight: f32,
     /// Whether one attempt at a time finds out if it works again.
     pub(crate) trial: bool,
     pub(crate) concurrency: Option<u32>,
@@ -42,38 +44,47 @@ impl Member {
     /// through every caller, it would cost more than the rest.
     #[inline]
     pub(crate) fn enter(&self, ask: &Ask<'_>, spent: &mut Option<Spent>) -> Option<Running> {
-        if !ask.admits(self.able, self.key) || (self.trial && !self.cell.trial().begin()) {
+        if !ask.admits(self.able, self.key) || self.is_taken() {
             return None;
         }
-        let running = self.take_place(ask, spent);
+        // In this order: nobody is told when a refused attempt gives back what it had taken. Who
+        // finds the rate used up by it comes back by the clock; the place and the trial are only
+        // ever found taken by an attempt whose end is told.
+        if let Some(mirror) = &self.mirror {
+            *spent = Some(mirror.reserve(ask.want(), ask.at).ok()?);
+        }
+        let running = self.take_place(ask);
+        if running.is_none()
+            && let (Some(mirror), Some(spent)) = (&self.mirror, spent)
+        {
+            mirror.give_back(spent, ask.at);
+        }
+        running
+    }
+
+    #[inline]
+    fn take_place(&self, ask: &Ask<'_>) -> Option<Running> {
+        if self.trial && !self.cell.trial().begin() {
+            return None;
+        }
+        let running = self.cell.calls.enter(self.concurrency, ask.at);
         if running.is_none() && self.trial {
             self.cell.trial().end();
         }
         running
     }
 
-    #[inline]
-    fn take_place(&self, ask: &Ask<'_>, spent: &mut Option<Spent>) -> Option<Running> {
-        let running = self.cell.calls.enter(self.concurrency, ask.at)?;
-        let Some(mirror) = &self.mirror else { return Some(running) };
-        match mirror.reserve(ask.spend(), ask.at) {
-            Ok(all) => {
-                *spent = Some(all);
-                Some(running)
-            }
-            Err(_) => {
-                self.cell.calls.leave(running);
-                None
-            }
-        }
+    /// Whether running calls are in the way.
+    fn is_taken(&self) -> bool {
+        (self.trial && self.cell.trial().is_running())
+            || self.concurrency.is_some_and(|limit| self.cell.calls.running() >= limit)
     }
 
     /// Whether [`enter`](Self::enter) would succeed if nobody else came first.
     #[inline]
     pub(crate) fn is_open_to(&self, ask: &Ask<'_>) -> bool {
         ask.admits(self.able, self.key)
-            && !(self.trial && self.cell.trial().is_running())
-            && self.concurrency.is_none_or(|limit| self.cell.calls.running() < limit)
+            && !self.is_taken()
             && (self.mirror.is_none() || matches!(self.room_in(ask), Ok(None)))
     }
 
@@ -81,7 +92,7 @@ impl Member {
     /// a call does.
     pub(crate) fn room_in(&self, ask: &Ask<'_>) -> Result<Option<Duration>, Refused> {
         let Some(mirror) = &self.mirror else { return Ok(None) };
-        let wait = mirror.wait_for(ask.spend(), ask.at)?;
+        let wait = mirror.wait_for(ask.want(), ask.at)?;
         Ok((!wait.is_zero()).then_some(wait))
     }
 }

@@ -28,6 +28,27 @@ impl Spend {
     }
 }
 
+/// What a call wants to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Want {
+    pub(crate) expected: Spend,
+    /// The part of it that is demanded and not a guess. Only this can be too much for ever.
+    pub(crate) certain: Spend,
+}
+
+impl Want {
+    #[cfg(test)]
+    const fn certainly(spend: Spend) -> Self {
+        Self { expected: spend, certain: spend }
+    }
+
+    /// Of each dimension the expected and the certain amount.
+    fn amounts(self) -> [(u64, u64); DIMENSIONS] {
+        let (expected, certain) = (self.expected.amounts(), self.certain.amounts());
+        std::array::from_fn(|dimension| (expected[dimension], certain[dimension]))
+    }
+}
+
 /// The limits of one endpoint and model.
 #[derive(Debug)]
 pub(crate) struct Mirror {
@@ -41,7 +62,7 @@ struct Meter {
     limit: u64,
     rate: Rate,
     bucket: Bucket,
-    /// All that was ever taken; wraps. Tells how much was sent after a call.
+    /// All that was ever taken and not given back unsent; wraps. Tells how much was sent after a call.
     sent: AtomicU32,
 }
 
@@ -52,7 +73,7 @@ pub(crate) struct Spent {
     /// In the order of the meters; nothing beyond their number.
     taken: [Taken; DIMENSIONS],
     /// All that each meter ever took, this included. Wraps, but not within one call: that would be
-    /// four billion tokens. Leases are copied about, so they had better be small.
+    /// two billion tokens. Leases are copied about, so they had better be small.
     sent: [u32; DIMENSIONS],
 }
 
@@ -66,11 +87,11 @@ impl Mirror {
         (!meters.is_empty()).then_some(Self { meters })
     }
 
-    /// Takes `spend` from every meter, or from none.
-    pub(crate) fn reserve(&self, spend: Spend, now: u64) -> Result<Spent, Refused> {
+    /// Takes what is wanted from every meter, or from none.
+    pub(crate) fn reserve(&self, want: Want, now: u64) -> Result<Spent, Refused> {
         let (taken, sent) = ([Taken::default(); DIMENSIONS], [0; DIMENSIONS]);
-        let mut spent = Spent { expected: spend, taken, sent };
-        let amounts = spend.amounts();
+        let mut spent = Spent { expected: want.expected, taken, sent };
+        let amounts = want.amounts();
         for (index, meter) in self.meters.iter().enumerate() {
             match meter.reserve(amounts[meter.dimension], now) {
                 Ok((taken, sent)) => {
@@ -78,7 +99,7 @@ impl Mirror {
                     spent.sent[index] = sent;
                 }
                 Err(refused) => {
-                    self.cancel(&spent.taken[..index], now);
+                    self.give_back_first(index, &spent, now);
                     return Err(refused);
                 }
             }
@@ -86,15 +107,24 @@ impl Mirror {
         Ok(spent)
     }
 
-    fn cancel(&self, taken: &[Taken], now: u64) {
-        for (meter, &taken) in self.meters.iter().zip(taken) {
+    /// Gives all of it back: the call was not sent.
+    pub(crate) fn give_back(&self, spent: &Spent, now: u64) {
+        self.give_back_first(self.meters.len(), spent, now);
+    }
+
+    /// The same for so many meters.
+    fn give_back_first(&self, count: usize, spent: &Spent, now: u64) {
+        let amounts = spent.expected.amounts();
+        for (meter, &taken) in self.meters.iter().zip(&spent.taken).take(count) {
             meter.bucket.cancel(&meter.rate, taken, now);
+            let amount = amounts[meter.dimension].min(meter.limit);
+            meter.sent.fetch_sub(amount as u32, Ordering::Relaxed);
         }
     }
 
-    /// How long until `spend` fits all meters; `Err` where it never does.
-    pub(crate) fn wait_for(&self, spend: Spend, now: u64) -> Result<Duration, Refused> {
-        let amounts = spend.amounts();
+    /// How long until what is wanted fits all meters; `Err` where it never does.
+    pub(crate) fn wait_for(&self, want: Want, now: u64) -> Result<Duration, Refused> {
+        let amounts = want.amounts();
         let wait = |meter: &Meter| meter.wait_for(amounts[meter.dimension], now);
         self.meters
             .iter()
@@ -126,8 +156,9 @@ impl Mirror {
             let remaining =
                 windows[meter.dimension].and_then(|window: LimitWindow| window.remaining);
             if let Some(remaining) = remaining {
-                let since = meter.sent.load(Ordering::Relaxed).wrapping_sub(sent_then);
-                let left = remaining.saturating_sub(u64::from(since));
+                let since = meter.sent.load(Ordering::Relaxed).wrapping_sub(sent_then) as i32;
+                // Below zero where `sent_then` counts what somebody else has given back.
+                let left = remaining.saturating_sub(since.max(0) as u64);
                 meter.bucket.lower_to(&meter.rate, left, now);
             }
         }
@@ -141,8 +172,8 @@ impl Meter {
     }
 
     /// What was taken, and all that was ever sent, this included.
-    fn reserve(&self, amount: u64, now: u64) -> Result<(Taken, u32), Refused> {
-        self.fits_at_all(amount)?;
+    fn reserve(&self, amounts: (u64, u64), now: u64) -> Result<(Taken, u32), Refused> {
+        let amount = self.most_of(amounts)?;
         let taken = self.bucket.reserve_beyond(&self.rate, amount, now)?;
         // Relaxed: the sum is compared with itself, and a correction is an upper bound anyhow.
         let sent = self.sent.fetch_add(amount as u32, Ordering::Relaxed);
@@ -150,13 +181,18 @@ impl Meter {
         Ok((taken, sent))
     }
 
-    fn wait_for(&self, amount: u64, now: u64) -> Result<Duration, Refused> {
-        self.fits_at_all(amount)?;
+    fn wait_for(&self, amounts: (u64, u64), now: u64) -> Result<Duration, Refused> {
+        let amount = self.most_of(amounts)?;
         self.bucket.wait_for(&self.rate, amount.min(self.rate.burst()), now)
     }
 
-    const fn fits_at_all(&self, amount: u64) -> Result<(), Refused> {
-        if amount > self.limit { Err(Refused::Never { burst: self.limit }) } else { Ok(()) }
+    /// What is expected, or all there is in a minute where that is less: a guess must not keep a
+    /// call out for ever.
+    fn most_of(&self, (expected, certain): (u64, u64)) -> Result<u64, Refused> {
+        match certain > self.limit {
+            true => Err(Refused::Never { burst: self.limit }),
+            false => Ok(expected.min(self.limit)),
+        }
     }
 }
 
@@ -174,6 +210,10 @@ mod tests {
         Spend { input, output }
     }
 
+    const fn want(input: u64, output: u64) -> Want {
+        Want::certainly(spend(input, output))
+    }
+
     fn minute() -> EndpointLimits {
         EndpointLimits::new().burst(Duration::from_secs(60))
     }
@@ -181,8 +221,8 @@ mod tests {
     #[test]
     fn a_refusal_takes_nothing_from_any_meter() {
         let mirror = mirror(minute().requests_per_minute(60).output_tokens_per_minute(100));
-        let _all = mirror.reserve(spend(5, 100), 0).unwrap();
-        assert!(mirror.reserve(spend(5, 1), 0).is_err());
+        let _all = mirror.reserve(want(5, 100), 0).unwrap();
+        assert!(mirror.reserve(want(5, 1), 0).is_err());
         assert_eq!(mirror.meters[0].bucket.available(&mirror.meters[0].rate, 0), 59);
     }
 
@@ -190,21 +230,28 @@ mod tests {
     fn a_call_larger_than_the_burst_waits_for_all_of_it_and_leaves_a_debt() {
         let limits = EndpointLimits::new().tokens_per_minute(6_000).burst(Duration::from_secs(1));
         let mirror = mirror(limits);
-        assert!(mirror.reserve(spend(300, 0), 0).is_ok());
-        let wait = mirror.wait_for(spend(1, 0), 0).unwrap();
+        assert!(mirror.reserve(want(300, 0), 0).is_ok());
+        let wait = mirror.wait_for(want(1, 0), 0).unwrap();
         assert!(wait > Duration::from_secs(2) && wait < Duration::from_millis(2_100), "{wait:?}");
-        assert!(matches!(
-            mirror.wait_for(spend(7_000, 0), 0),
-            Err(Refused::Never { burst: 6_000 })
-        ));
+        assert!(matches!(mirror.wait_for(want(7_000, 0), 0), Err(Refused::Never { burst: 6_000 })));
+    }
+
+    #[test]
+    fn a_guess_alone_is_never_too_much_and_takes_what_there_is() {
+        let mirror = mirror(minute().tokens_per_minute(200));
+        let guessed = |input| Want { expected: spend(input, 256), certain: spend(input, 0) };
+        assert_eq!(mirror.wait_for(guessed(10), 0), Ok(Duration::ZERO));
+        assert!(mirror.reserve(guessed(10), 0).is_ok());
+        assert_eq!(mirror.meters[0].bucket.available(&mirror.meters[0].rate, 0), 0);
+        assert!(matches!(mirror.wait_for(guessed(201), 0), Err(Refused::Never { burst: 200 })));
     }
 
     #[test]
     fn headers_lower_the_count_by_what_was_not_sent_since() {
         let mirror = mirror(minute().requests_per_minute(100));
-        let first = mirror.reserve(spend(1, 1), 0).unwrap();
-        let _second = mirror.reserve(spend(1, 1), 0).unwrap();
-        let _third = mirror.reserve(spend(1, 1), 0).unwrap();
+        let first = mirror.reserve(want(1, 1), 0).unwrap();
+        let _second = mirror.reserve(want(1, 1), 0).unwrap();
+        let _third = mirror.reserve(want(1, 1), 0).unwrap();
         let window = LimitWindow::new().with_remaining(10);
         mirror.correct(&first, &RateLimits::new().with_requests(window), 0);
         assert_eq!(mirror.meters[0].bucket.available(&mirror.meters[0].rate, 0), 8);
@@ -214,13 +261,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_refused_was_not_sent() {
+        let mirror = mirror(minute().requests_per_minute(100).tokens_per_minute(50));
+        let first = mirror.reserve(want(10, 30), 0).unwrap();
+        for _ in 0..200 {
+            assert!(mirror.reserve(want(50, 0), 0).is_err());
+        }
+        let second = mirror.reserve(want(1, 0), 0).unwrap();
+        mirror.give_back(&second, 0);
+        let said = RateLimits::new().with_requests(LimitWindow::new().with_remaining(40));
+        mirror.correct(&second, &said, 0);
+        mirror.correct(&first, &said, 0);
+        assert_eq!(mirror.meters[0].bucket.available(&mirror.meters[0].rate, 0), 40);
+    }
+
+    #[test]
     fn what_was_not_used_is_given_back() {
         let mirror = mirror(minute().tokens_per_minute(1_000));
-        let spent = mirror.reserve(spend(100, 900), 0).unwrap();
-        assert!(mirror.reserve(spend(1, 0), 0).is_err());
+        let spent = mirror.reserve(want(100, 900), 0).unwrap();
+        assert!(mirror.reserve(want(1, 0), 0).is_err());
         mirror.settle(&spent, Charge::Actual, Some(spend(100, 50)), 0);
         assert_eq!(mirror.meters[0].bucket.available(&mirror.meters[0].rate, 0), 850);
-        let wait = mirror.wait_for(spend(900, 0), SECOND).unwrap();
+        let wait = mirror.wait_for(want(900, 0), SECOND).unwrap();
         assert!(wait > Duration::ZERO);
     }
 }

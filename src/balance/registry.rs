@@ -12,7 +12,7 @@ use crate::balance::health::HealthPolicy;
 use crate::balance::member::Member;
 use crate::balance::mirror::Mirror;
 use crate::balance::snapshot::{Known, Pool, PoolName, Snapshot, Tier};
-use crate::balance::state::{Condition, EndpointState};
+use crate::balance::state::{Condition, EndpointState, Trouble};
 use crate::balance::status::EndpointStatus;
 use crate::report::EndpointId;
 use crate::time::Instant;
@@ -36,6 +36,8 @@ pub(crate) struct Entry {
     /// The mirror for models it does not name.
     unnamed: Option<Arc<Mirror>>,
     pub(crate) state: EndpointState,
+    /// The condition of each slot as it was reported last.
+    reported: Vec<Condition>,
 }
 
 #[derive(Debug)]
@@ -72,7 +74,7 @@ impl Registry {
         };
         if Arc::ptr_eq(&self.entries[at].cell.provider, endpoint.provider()) {
             let cell = Arc::clone(&self.entries[at].cell);
-            cell.set_troubled(false);
+            cell.set_trouble(Trouble::NONE);
             self.entries[at] = Entry::new(cell, endpoint);
         } else {
             self.add(endpoint, balancer);
@@ -119,6 +121,15 @@ impl Registry {
         Snapshot::new(pools.collect(), default, unnamed, changes.min())
     }
 
+    /// The conditions that endpoints entered since this was asked last.
+    pub(crate) fn entered(&mut self, now: Instant) -> Vec<(Arc<EndpointCell>, Condition)> {
+        let of = |entry: &mut Entry| {
+            let cell = Arc::clone(&entry.cell);
+            entry.entered(now).into_iter().map(move |condition| (Arc::clone(&cell), condition))
+        };
+        self.entries.iter_mut().flat_map(of).collect()
+    }
+
     /// Unhealthy endpoints that are used all the same, because too many are: those that became so
     /// last. One on trial counts, for it serves no more than a call at a time. A fault that takes most endpoints out at once is more likely ours than theirs.
     fn spared(&self, now: Instant) -> BTreeSet<EndpointKey> {
@@ -150,7 +161,7 @@ impl Registry {
         };
         let all = candidates.iter().map(|candidate| Known {
             cell: Arc::clone(&candidate.entry.cell),
-            returns: candidate.condition.until(),
+            returns: candidate.condition.until().filter(|_| candidate.entry.config.share() > 0),
         });
         Pool::new(tiers, whatever_health, all.collect())
     }
@@ -239,6 +250,7 @@ impl Candidate<'_> {
             ),
             price: config.price_of(model.map(|model| &*model.name)),
             weight,
+            per_weight: 1.0 / weight as f32,
             trial: admission == Admission::OneAtATime,
             concurrency: config.declared().concurrency,
             mirror: model.map_or(&self.entry.unnamed, |model| &model.mirror).clone(),
@@ -253,7 +265,8 @@ impl Entry {
             |(name, upstream): (&str, _)| Model { name: name.into(), upstream, mirror: mirror() };
         let models: Vec<_> = config.models().map(model).collect();
         let unnamed = mirror();
-        Self { cell, state: EndpointState::new(models.len()), models, unnamed, config }
+        let (state, reported) = (EndpointState::new(models.len()), Vec::new());
+        Self { cell, state, models, unnamed, config, reported }
     }
 
     /// This endpoint as one that serves the models of a pool; `None` where it does not.
@@ -274,9 +287,21 @@ impl Entry {
         }
     }
 
-    /// `slot`, unless a new configuration has fewer models than the one the attempt began under.
-    pub(crate) fn valid(&self, slot: Option<usize>) -> Option<usize> {
-        slot.filter(|&slot| slot < self.models.len())
+    /// The slot that the backend's model of `member` has now: an attempt may have begun under a
+    /// configuration of other models.
+    pub(crate) fn slot_of_member(&self, member: &Member) -> Option<usize> {
+        let (slot, upstream) = (member.slot?, member.upstream.as_ref()?);
+        let is_it = |model: &Model| model.upstream == *upstream;
+        match self.models.get(slot) {
+            Some(model) if is_it(model) => Some(slot),
+            _ => self.models.iter().position(is_it),
+        }
+    }
+
+    /// The slots that calls can be of.
+    fn slots(&self) -> impl Iterator<Item = Option<usize>> + use<> {
+        let others = self.config.default_slot().is_none();
+        (0..self.models.len()).map(Some).chain(others.then_some(None))
     }
 
     /// What of it a snapshot shows.
@@ -287,15 +312,13 @@ impl Entry {
 
     /// What keeps it from serving, of all its models the one that is worst off.
     pub(crate) fn condition(&self, now: Instant) -> Condition {
-        let slots = (0..self.models.len().max(1)).map(Some);
-        let conditions = slots.map(|slot| self.state.condition(slot, now));
+        let conditions = self.slots().map(|slot| self.state.condition(slot, now));
         conditions.max_by_key(severity).unwrap_or(Condition::Eligible)
     }
 
     /// Whether faults, money or credentials keep any of its models from serving.
     pub(crate) fn is_sick(&self, now: Instant) -> bool {
-        (0..self.models.len().max(1)).any(|slot| {
-            let condition = self.state.condition(Some(slot), now);
+        self.slots().map(|slot| self.state.condition(slot, now)).any(|condition| {
             matches!(
                 condition,
                 Condition::Unhealthy { .. } | Condition::Disabled { .. } | Condition::Trial
@@ -303,12 +326,27 @@ impl Entry {
         })
     }
 
+    /// The conditions that any of its models entered since this was asked last, once each.
+    fn entered(&mut self, now: Instant) -> Vec<Condition> {
+        let conditions = self.slots().map(|slot| self.state.condition(slot, now));
+        let conditions: Vec<Condition> = conditions.collect();
+        let before = self.reported.iter().map(Some).chain(std::iter::repeat(None));
+        let changed = conditions.iter().zip(before).filter(|(condition, before)| {
+            before.is_none_or(|before| before.label() != condition.label())
+        });
+        let mut entered: Vec<Condition> = changed.map(|(condition, _)| *condition).collect();
+        entered.sort_by_key(severity);
+        entered.dedup_by_key(|condition| condition.label());
+        self.reported = conditions;
+        entered
+    }
+
     fn status(&self, now: Instant) -> EndpointStatus {
         let models =
             self.models.iter().zip(0..).map(|(model, slot)| {
                 (model.name.to_string(), self.state.condition(Some(slot), now))
             });
-        EndpointStatus::new(&self.cell, &self.config, self.condition(now), models.collect())
+        EndpointStatus::new(&self.cell, &self.config, self.condition(now), models.collect(), now)
     }
 }
 

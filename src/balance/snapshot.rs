@@ -4,7 +4,9 @@
 //! that a pick costs the same however many endpoints are out of service. It is replaced as a whole
 //! when an endpoint enters or leaves a state.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::balance::calls::Running;
 use crate::balance::cell::EndpointCell;
@@ -23,7 +25,6 @@ use crate::time::{Instant, after};
 use crate::usage::Price;
 
 /// Everything a pick needs.
-#[derive(Debug)]
 pub(crate) struct Snapshot {
     /// Ordered by length, then bytes: a look-up compares lengths first, and those mostly differ.
     pools: Box<[(Box<str>, Pool)]>,
@@ -88,8 +89,18 @@ pub(crate) enum PoolName {
     Model(Box<str>),
 }
 
+/// Counts alone: a schedule may have thousands of turns.
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("models", &self.pools.len())
+            .field("default", &self.default)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The endpoints that serve one model.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Pool {
     /// Those that may be picked, by tier, best first.
     tiers: Box<[Tier]>,
@@ -100,6 +111,15 @@ pub(crate) struct Pool {
     all: Box<[Known]>,
     /// The dearest price of those that may be picked.
     dearest: Option<Price>,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("endpoints", &self.all.len())
+            .field("tiers", &self.tiers)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An endpoint of a pool, in whatever state.
@@ -210,6 +230,11 @@ impl Pool {
                     let at = after(ask.now, wait);
                     opens = Some(opens.map_or(at, |opens| opens.min(at)));
                 }
+                // Somebody who was refused after all has just given it back, and tells nobody.
+                Ok(None) if member.is_open_to(ask) => {
+                    let at = after(ask.now, GIVEN_BACK);
+                    opens = Some(opens.map_or(at, |opens| opens.min(at)));
+                }
                 // Running calls are in its way, or the call has tried it.
                 Ok(_) => others = true,
                 Err(Refused::Never { burst }) => too_large = too_large.max(Some(burst)),
@@ -230,7 +255,6 @@ impl Pool {
 }
 
 /// The endpoints of one tier that may be picked, and the order in which they are.
-#[derive(Debug)]
 pub(crate) struct Tier {
     number: u8,
     members: Box<[Arc<Member>]>,
@@ -241,6 +265,15 @@ pub(crate) struct Tier {
     spare: Tickets,
 }
 
+impl fmt::Debug for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tier")
+            .field("number", &self.number)
+            .field("in_service", &self.members.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// A counter on a cache line of its own: it is the one word all picks of a tier write.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -248,6 +281,10 @@ struct Tickets(AtomicU64);
 
 /// Where an attempt was let in, and its place there.
 type Entered<'a> = (&'a Arc<Member>, Running);
+
+/// When to come back for room that another attempt held for a moment: above zero, for who waits
+/// needs a time to wait for.
+const GIVEN_BACK: Duration = Duration::from_millis(1);
 
 /// How many spare turns a pick takes before it looks through the whole tier. They are taken only
 /// where the call has tried the endpoint, needs what it cannot do, or finds it full.
@@ -306,8 +343,7 @@ impl Tier {
     /// The positions of this turn and the next.
     #[inline]
     pub(crate) fn draw_two(&self) -> [usize; 2] {
-        let ticket = self.tickets.0.fetch_add(2, Ordering::Relaxed);
-        [ticket, ticket.wrapping_add(1)].map(|ticket| self.schedule.member(ticket))
+        self.schedule.two_members(self.tickets.0.fetch_add(2, Ordering::Relaxed))
     }
 
     pub(crate) fn members(&self) -> &[Arc<Member>] {

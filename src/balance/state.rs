@@ -105,7 +105,8 @@ impl Condition {
 pub(crate) struct EndpointState {
     health: HealthState,
     disabled: Option<Block>,
-    /// One a named model; one in all where the endpoint names none.
+    /// One a named model, then one for everything else: calls of models that are not named, and
+    /// calls without a model where none of the named ones is the default.
     models: Box<[ModelState]>,
     pub(crate) draining: bool,
 }
@@ -136,7 +137,7 @@ struct ModelState {
 
 impl EndpointState {
     pub(crate) fn new(models: usize) -> Self {
-        let models = std::iter::repeat_with(ModelState::default).take(models.max(1)).collect();
+        let models = std::iter::repeat_with(ModelState::default).take(models + 1).collect();
         Self { health: HealthState::default(), disabled: None, models, draining: false }
     }
 
@@ -219,8 +220,13 @@ impl EndpointState {
         self.health.revive(policy, now);
     }
 
+    fn place(&self, slot: Option<usize>) -> usize {
+        slot.unwrap_or(self.models.len() - 1)
+    }
+
     fn model(&mut self, slot: Option<usize>) -> &mut ModelState {
-        &mut self.models[slot.unwrap_or(0)]
+        let place = self.place(slot);
+        &mut self.models[place]
     }
 
     /// What keeps the model in `slot` from being picked at `now`. The strongest reason wins:
@@ -229,7 +235,7 @@ impl EndpointState {
         if self.draining {
             return Condition::Draining;
         }
-        let model = &self.models[slot.unwrap_or(0)];
+        let model = &self.models[self.place(slot)];
         let running = |block: Option<Block>| block.filter(|block| block.until > now);
         if let Some(block) = running(self.disabled).or_else(|| running(model.disabled)) {
             return Condition::Disabled { until: block.until, why: block.why };
@@ -257,7 +263,7 @@ impl EndpointState {
     /// Whether money, credentials or a missing model stood against it last: then a trial is about
     /// more than its health.
     pub(crate) fn was_refused(&self, slot: Option<usize>) -> bool {
-        self.disabled.is_some() || self.models[slot.unwrap_or(0)].disabled.is_some()
+        self.disabled.is_some() || self.models[self.place(slot)].disabled.is_some()
     }
 
     /// The share of its weight it gets while it returns, in tenths.
@@ -276,11 +282,41 @@ impl EndpointState {
             .min()
     }
 
-    /// Whether a success would change nothing, so that it need not be noted.
-    pub(crate) fn is_clean(&self) -> bool {
-        self.health.is_clean()
-            && self.disabled.is_none()
-            && self.models.iter().all(ModelState::is_clean)
+    /// Which successes would change something, so that they have to be noted.
+    pub(crate) fn trouble(&self) -> Trouble {
+        let (unnamed, named) = self.models.split_last().expect("there is one for everything else");
+        let places = named.iter().zip(0..).map(|(model, slot)| (model, Some(slot)));
+        let troubled = places.chain([(unnamed, None)]).filter(|(model, _)| !model.is_clean());
+        let models = troubled.fold(Trouble::NONE, |all, (_, slot)| all.and(Trouble::of(slot)));
+        let clean = self.health.is_clean() && self.disabled.is_none();
+        if clean { models } else { Trouble::ALL }
+    }
+}
+
+/// The models of which a success would change something, a bit each: a model that rests must not
+/// make the successes of the others take a lock. Models from the sixty-third on share bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trouble(pub(crate) u64);
+
+impl Trouble {
+    pub(crate) const NONE: Self = Self(0);
+    const ALL: Self = Self(u64::MAX);
+
+    /// That of the model in `slot`.
+    const fn of(slot: Option<usize>) -> Self {
+        match slot {
+            Some(slot) => Self(2 << (slot % 63)),
+            None => Self(1),
+        }
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether it is trouble for the model in `slot`.
+    pub(crate) const fn is_for(self, slot: Option<usize>) -> bool {
+        self.0 & Self::of(slot).0 != 0
     }
 }
 
@@ -387,7 +423,7 @@ mod tests {
         assert_eq!(bench.state.models[0].unhinted, 1);
         bench.now += UNHINTED_CAP;
         bench.note(0, &Outcome::new(End::Success));
-        assert!(bench.state.is_clean());
+        assert_eq!(bench.state.trouble(), Trouble::NONE);
     }
 
     #[test]
@@ -445,10 +481,39 @@ mod tests {
     }
 
     #[test]
+    fn a_model_that_rests_is_no_trouble_for_the_others() {
+        let mut bench = Bench::new();
+        bench.fail(0, &ProviderError::new(ErrorKind::RateLimited, ""));
+        let slots = [Some(0), Some(1), None];
+        let troubled = |bench: &Bench| slots.map(|slot| bench.state.trouble().is_for(slot));
+        assert_eq!(troubled(&bench), [true, false, false]);
+        bench.now += UNHINTED_CAP;
+        bench.note(1, &Outcome::new(End::Success));
+        assert_eq!(troubled(&bench), [true, false, false]);
+        bench.note(0, &Outcome::new(End::Success));
+        assert_eq!(troubled(&bench), [false; 3]);
+        bench.fail(0, &ProviderError::new(ErrorKind::Server, ""));
+        assert_eq!(troubled(&bench), [true; 3], "faults are the endpoint's");
+    }
+
+    #[test]
+    fn a_success_that_used_the_rate_up_rests_no_longer_than_a_hint_may() {
+        for reset in [Duration::ZERO, Duration::MAX] {
+            let mut bench = Bench::new();
+            let window = LimitWindow::new().with_remaining(0).with_reset(reset);
+            let limits = Some(RateLimits::new().with_requests(window));
+            bench.note(0, &Outcome::new(End::Success).with_rate_limits(limits));
+            let until = bench.condition(0).until().unwrap();
+            assert!(until >= bench.now + HINTED.0, "{reset:?}");
+            assert!(until <= bench.now + HINTED.1 + MOST_HINT_JITTER, "{reset:?}");
+        }
+    }
+
+    #[test]
     fn an_abandoned_attempt_changes_nothing() {
         let mut bench = Bench::new();
         bench.note(0, &Outcome::new(End::Abandoned));
-        assert!(bench.state.is_clean());
+        assert_eq!(bench.state.trouble(), Trouble::NONE);
     }
 
     proptest! {

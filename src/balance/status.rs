@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::balance::cell::EndpointCell;
+use crate::balance::chooser::millis;
 use crate::balance::endpoint::Endpoint;
 use crate::balance::state::Condition;
 use crate::report::EndpointId;
+use crate::time::Instant;
 
 /// One endpoint, as it is right now.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,9 +26,11 @@ pub struct EndpointStatus {
     pub weight: u32,
     /// Its tier.
     pub tier: u8,
-    /// Its expected time to the first content; `None` before its first answer.
+    /// Its expected time to the first content, as picks see it right now: without new answers it
+    /// gives way to what is typical of the balancer. `None` before its first answer.
     pub ttft: Option<Duration>,
-    /// Its expected time per output token after the first; `None` before its first counted answer.
+    /// Its expected time per output token after the first, in the same way; `None` before its first
+    /// counted answer.
     pub time_per_token: Option<Duration>,
 }
 
@@ -36,8 +40,9 @@ impl EndpointStatus {
         config: &Endpoint,
         condition: Condition,
         models: Vec<(String, Condition)>,
+        now: Instant,
     ) -> Self {
-        let seconds = |seconds: f32| Duration::from_secs_f32(seconds.max(0.0));
+        let (typical, at) = (&cell.chooser.typical, millis(cell.chooser.nanos(now)));
         Self {
             id: cell.id.clone(),
             condition,
@@ -45,8 +50,8 @@ impl EndpointStatus {
             in_flight: cell.calls.running(),
             weight: config.share(),
             tier: config.tier_number(),
-            ttft: cell.load.ttft().map(seconds),
-            time_per_token: cell.load.time_per_token().map(seconds),
+            ttft: cell.load.ttft_at(typical, at),
+            time_per_token: cell.load.time_per_token_at(typical, at),
         }
     }
 }

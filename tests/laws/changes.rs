@@ -1,15 +1,19 @@
 //! Endpoints come, change and go while calls run.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel::balance::{Balancer, Demand};
+use evenkeel::balance::{Balancer, Demand, HealthPolicy};
 use evenkeel::client::RetryPolicy;
 use evenkeel::rng::Rng;
 use evenkeel::testing::{Answer, ScriptedProvider};
-use evenkeel::{Call, Endpoint, EndpointId, Error, ErrorKind, LlmClient, ProviderError, time};
+use evenkeel::{
+    Call, Endpoint, EndpointId, Error, ErrorKind, Event, LlmClient, Observer, ProviderError, time,
+};
 use futures::StreamExt as _;
 use futures::future::{join, join_all};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use crate::doubles::{always, seconds};
@@ -280,4 +284,73 @@ async fn without_any_endpoint_a_call_is_refused_for_now_and_not_for_ever() {
     assert_eq!(refused.provider_error().map(ProviderError::kind), None);
     client.balancer().add(Endpoint::new(always("0", Answer::text("hi")))).unwrap();
     assert_eq!(client.complete("q").await.unwrap().text(), "hi");
+}
+
+/// What an observer is told of the states of endpoints, in short.
+#[derive(Clone, Default)]
+struct States(Arc<Mutex<Vec<String>>>);
+
+impl States {
+    fn told(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
+impl Observer for States {
+    fn on_event(&self, event: &Event<'_>) {
+        if let Event::EndpointState { endpoint, state, why, lasts } = event {
+            let lasts = if lasts.is_some() { "for a time" } else { "for good" };
+            self.0.lock().push(format!("{endpoint} {state} {why} {lasts}"));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_change_of_a_state_is_reported_once_with_what_led_to_it() {
+    let states = States::default();
+    let endpoints = [endpoint("a").model("m").model("n"), endpoint("b")];
+    let balancer = over(endpoints)
+        .health(HealthPolicy::any_recent_error())
+        .observer(states.clone())
+        .build()
+        .unwrap();
+    let now = time::now;
+    assert!(states.told().is_empty(), "what it starts as has not happened");
+
+    fail(lease_on(&balancer, "a", now()).unwrap(), ErrorKind::Server, now());
+    assert_eq!(states.told(), ["a unhealthy server for a time"]);
+    tokio::time::advance(seconds(29)).await;
+    drop(lease_any(&balancer, now()));
+    assert!(states.told().is_empty());
+    tokio::time::advance(seconds(1)).await;
+    drop(lease_any(&balancer, now()));
+    drop(lease_any(&balancer, now()));
+    assert_eq!(states.told(), ["a eligible expired for good"]);
+
+    balancer.reweight(&"b".into(), 3).unwrap();
+    assert!(states.told().is_empty());
+    balancer.drain(&"b".into()).unwrap();
+    assert_eq!(states.told(), ["b draining configuration for good"]);
+    balancer.replace(endpoint("b")).unwrap();
+    assert_eq!(states.told(), ["b eligible configuration for good"]);
+    balancer.add(endpoint("c")).unwrap();
+    assert_eq!(states.told(), ["c eligible configuration for good"]);
+    balancer.remove(&"c".into()).unwrap();
+    assert_eq!(states.told(), ["c removed configuration for good"]);
+}
+
+#[test]
+fn a_late_refusal_rests_the_model_it_was_about_whatever_its_place_is_by_then() {
+    let provider: Arc<dyn evenkeel::Provider> = Arc::new(ScriptedProvider::new("p"));
+    let serving = |models: [&str; 2]| {
+        models.into_iter().fold(Endpoint::shared(Arc::clone(&provider)), Endpoint::model)
+    };
+    let balancer = over([serving(["a", "b"])]).build().unwrap();
+    let now = time::now();
+    let late = balancer.try_lease(&Demand::new(Some("b")), now).unwrap();
+    balancer.replace(serving(["b", "c"])).unwrap();
+    fail(late, ErrorKind::RateLimited, now);
+    let models = &balancer.status(now)[0].models;
+    let labels = models.iter().map(|(model, condition)| (model.as_str(), condition.label()));
+    assert_eq!(labels.collect::<Vec<_>>(), [("b", "cooling"), ("c", "eligible")]);
 }

@@ -1,6 +1,6 @@
 //! Declared limits: known before they are hit.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use evenkeel::balance::{Balancer, Demand, EndpointLimits, Lease, NoLease};
@@ -195,6 +195,59 @@ fn what_is_too_large_for_every_limit_is_never() {
         "the one that was tried could serve it"
     );
     assert!(matches!(refusal(&balancer, &large, now), NoLease::NotBefore(Some(_))));
+}
+
+#[test]
+fn what_is_only_guessed_of_an_answer_is_never_too_large() {
+    let balancer = limited(minute().tokens_per_minute(200).output_tokens_per_minute(100));
+    let now = now();
+    let mut demand = Demand::new(None);
+    demand.input_tokens = 150;
+    let lease = balancer.try_lease(&demand, now).unwrap();
+    assert!(matches!(refusal(&balancer, &demand, now), NoLease::NotBefore(Some(_))));
+    let used = Outcome::new(End::Success).with_usage(Usage::counted(150, 10));
+    lease.settle(&used, now);
+    assert_eq!(
+        refusal(&balancer, &tokens(10, 101), now),
+        NoLease::Never(NoEndpoint::TooLarge { most: 100 })
+    );
+    demand.input_tokens = 201;
+    assert_eq!(
+        refusal(&balancer, &demand, now),
+        NoLease::Never(NoEndpoint::TooLarge { most: 200 })
+    );
+}
+
+#[test]
+fn an_attempt_that_finds_no_place_leaves_the_rate_alone() {
+    let balancer = limited(minute().requests_per_minute(2).concurrency(1));
+    let now = now();
+    let running = lease_any(&balancer, now);
+    for _ in 0..10 {
+        assert_eq!(refusal(&balancer, &Demand::new(None), now), NoLease::NotBefore(None));
+    }
+    drop(running);
+    drop(lease_any(&balancer, now));
+}
+
+#[test]
+fn an_attempt_that_is_refused_hides_no_free_place_from_another() {
+    let balancer = limited(minute().tokens_per_minute(1_000).concurrency(1));
+    let now = now();
+    let used = Outcome::new(End::Success).with_usage(Usage::counted(900, 0));
+    balancer.try_lease(&tokens(900, 0), now).unwrap().settle(&used, now);
+    let running = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while running.load(Ordering::Relaxed) {
+                assert!(balancer.try_lease(&tokens(500, 0), now).is_err());
+            }
+        });
+        let refused =
+            (0..100_000).filter(|_| balancer.try_lease(&tokens(0, 0), now).is_err()).count();
+        running.store(false, Ordering::Relaxed);
+        assert_eq!(refused, 0, "nobody else holds a place");
+    });
 }
 
 #[test]

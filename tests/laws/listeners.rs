@@ -1,5 +1,6 @@
 //! Whoever waits for a lease is told when one may be had.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -81,6 +82,11 @@ fn a_listener_that_panics_harms_neither_the_lease_nor_the_change() {
     let (balancer, now) = (numbered(1).build().unwrap(), time::now());
     let _subscription = balancer.subscribe(|| panic!("a listener's own bug"));
     drop(lease_any(&balancer, now));
+    let unwinds = catch_unwind(AssertUnwindSafe(|| {
+        let _held = lease_any(&balancer, now);
+        panic!("the caller's own bug");
+    }));
+    assert!(unwinds.is_err());
     balancer.add(endpoint("new")).unwrap();
     assert!(balancer.status(now).iter().all(|status| status.in_flight == 0));
 }

@@ -9,6 +9,7 @@ use evenkeel::client::RetryPolicy;
 use evenkeel::outcome::{Cooldown, End, Health, Latency, Retry};
 use evenkeel::rate_limits::{LimitWindow, RateLimits};
 use evenkeel::testing::{Answer, ScriptedProvider};
+use evenkeel::time::Instant;
 use evenkeel::{
     Call, ChatRequest, ChatResponse, Chunk, Completion, Endpoint, Error, ErrorKind, FinishReason,
     LlmClient, ProviderError, Timeouts, Usage, time,
@@ -38,6 +39,8 @@ struct Table {
 struct Aftermath {
     table: Table,
     ended: Result<Completion, Error>,
+    /// When the first endpoint's attempt ended; the second one's takes its usual time.
+    first_ended: Instant,
 }
 
 fn question() -> ChatRequest {
@@ -52,7 +55,7 @@ impl Table {
     async fn with_budget(answer: Answer, per_second: f64) -> Self {
         let well = || Answer::text("one two").delay(USUAL);
         let first = ScriptedProvider::new("first").then(well()).then(answer).forever(well());
-        let second = ScriptedProvider::new("second").then(well()).forever(Answer::text("hi"));
+        let second = ScriptedProvider::new("second").then(well()).forever(well());
         let notebook = Notebook::default();
         let models = |endpoint: Endpoint| endpoint.model("m").model("n");
         let balancer = Balancer::builder()
@@ -82,13 +85,19 @@ impl Table {
     }
 
     fn first(&self) -> EndpointStatus {
-        self.client.balancer().status(time::now()).swap_remove(0)
+        self.first_at(time::now())
+    }
+
+    fn first_at(&self, at: Instant) -> EndpointStatus {
+        self.client.balancer().status(at).swap_remove(0)
     }
 
     async fn call(self, call: impl Into<Call>) -> Aftermath {
         let ended = self.client.complete(call).await;
         assert_nothing_is_held(&self.client, [&self.first, &self.second]);
-        Aftermath { table: self, ended }
+        let elsewhere = self.second.counts().started > 1;
+        let since = if elsewhere { USUAL } else { Duration::ZERO };
+        Aftermath { table: self, ended, first_ended: time::now() - since }
     }
 }
 
@@ -104,23 +113,23 @@ impl Aftermath {
     }
 
     fn is_unhealthy(&self) -> &Self {
-        let until = time::now() + RECOVERY;
+        let until = self.first_ended + RECOVERY;
         assert_eq!(self.table.first().condition, Condition::Unhealthy { until });
         self
     }
 
     /// Cooling because of `kind`, for as long as `lasts` says, counted from the refusal.
     fn cools(&self, kind: ErrorKind, lasts: RangeInclusive<Duration>) -> &Self {
-        let condition = self.table.first().condition;
+        let condition = self.table.first_at(self.first_ended).condition;
         let Condition::Cooling { until, why } = condition else { panic!("{condition:?}") };
         assert_eq!(why, kind);
-        let lasts_in_fact = until - time::now();
+        let lasts_in_fact = until - self.first_ended;
         assert!(lasts.contains(&lasts_in_fact), "{lasts_in_fact:?}");
         self
     }
 
     fn is_disabled(&self, kind: ErrorKind) -> &Self {
-        let until = time::now() + seconds(600);
+        let until = self.first_ended + seconds(600);
         assert_eq!(self.table.first().condition, Condition::Disabled { until, why: kind });
         self
     }
@@ -130,12 +139,13 @@ impl Aftermath {
     }
 
     fn estimates(&self, ttft: Duration) -> &Self {
-        assert_eq!(self.table.first().ttft, Some(ttft));
+        assert_eq!(self.table.first_at(self.first_ended).ttft, Some(ttft));
         self
     }
 
     fn is_expected_to_be_slower(&self) -> &Self {
-        assert!(self.table.first().ttft.unwrap() > 3 * USUAL, "{:?}", self.table.first().ttft);
+        let ttft = self.table.first_at(self.first_ended).ttft;
+        assert!(ttft.unwrap() > 3 * USUAL, "{ttft:?}");
         self
     }
 
@@ -254,11 +264,8 @@ async fn no_hint_is_absurd_enough_to_lose_an_endpoint_or_to_hammer_it() {
             .with_rate_limits(RateLimits::new().with_tokens(reset));
         after(Answer::fail(error)).await.cools(ErrorKind::RateLimited, longest.clone());
     }
-    // The least rest is over before the other endpoint has answered; the pause until then is not.
-    let client_alone = Table::with(Answer::rate_limited(Duration::ZERO)).await;
-    client_alone.second.become_forever(Answer::rate_limited(Duration::ZERO));
-    let refused = client_alone.call(question()).await;
-    refused.cools(ErrorKind::RateLimited, Duration::from_millis(50)..=Duration::from_millis(55));
+    let least = Duration::from_millis(50)..=Duration::from_millis(55);
+    after(Answer::rate_limited(Duration::ZERO)).await.cools(ErrorKind::RateLimited, least);
 }
 
 #[tokio::test(start_paused = true)]
@@ -424,7 +431,7 @@ async fn every_kind_of_failure_has_the_effects_of_its_row() {
     for kind in ErrorKind::ALL {
         let row = kind.row();
         let aftermath = after(Answer::error(kind)).await;
-        let status = aftermath.table.first();
+        let status = aftermath.table.first_at(aftermath.first_ended);
         assert_eq!(status.condition.label(), expected(row.health, row.cooldown), "{kind:?}");
         assert_eq!(status.ttft > Some(USUAL), row.latency == Latency::Penalty, "{kind:?}");
         assert_eq!(status.ttft == Some(USUAL), row.latency == Latency::None, "{kind:?}");
@@ -443,7 +450,7 @@ async fn every_kind_of_failure_after_content_ends_the_call_there() {
         let answer = Answer::text("one two").delay(seconds(2)).fail_after(1, error);
         let aftermath = after(answer).await;
         aftermath.ended_there("interrupted");
-        let status = aftermath.table.first();
+        let status = aftermath.table.first_at(aftermath.first_ended);
         assert_eq!(status.condition.label(), expected(row.health, row.cooldown), "{kind:?}");
         let learnt = if row.latency == Latency::None { USUAL } else { seconds(2) };
         assert_eq!(status.ttft, Some(learnt), "{kind:?}");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel::balance::{
@@ -11,6 +12,7 @@ use evenkeel::outcome::{End, Outcome};
 use evenkeel::testing::ScriptedProvider;
 use evenkeel::time::now;
 use evenkeel::{ChatRequest, Endpoint, EndpointId, ErrorKind, Price};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use crate::doubles::seconds;
@@ -214,6 +216,33 @@ fn adaptive_notices_a_backend_that_hangs_before_its_first_timeout() {
     let _busy = lease_on(&balancer, "1", now + seconds(9)).unwrap();
     let later = now + seconds(10);
     assert_eq!(picks_of(&balancer, "1", 50, later), 50);
+}
+
+#[test]
+fn what_a_strategy_and_a_person_see_is_the_estimate_as_of_now() {
+    struct Sees(Arc<Mutex<Vec<Option<Duration>>>>);
+    impl Choice for Sees {
+        fn choose(&self, candidates: &Candidates<'_>) -> Option<usize> {
+            self.0.lock().extend(candidates.get(0).map(|candidate| candidate.ttft()));
+            None
+        }
+    }
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let strategy = StrategyKind::custom(Sees(Arc::clone(&seen)));
+    let balancer = numbered(2).strategy(strategy).build().unwrap();
+    let start = now();
+    let answer = |id: &str, ttft, at| {
+        let answered = Outcome::new(End::Success).with_ttft(Some(ttft));
+        lease_on(&balancer, id, at).unwrap().settle(&answered, at);
+    };
+    answer("0", seconds(60), start);
+    let much_later = start + seconds(1_200);
+    (0..200).for_each(|n| answer("1", seconds(2), much_later + Duration::from_millis(n)));
+    let later = much_later + seconds(1);
+    drop(lease_any(&balancer, later));
+    let faded = seen.lock().last().copied().flatten().unwrap();
+    assert!((1.9..2.1).contains(&faded.as_secs_f64()), "{faded:?}");
+    assert_eq!(balancer.status(later)[0].ttft, Some(faded));
 }
 
 /// Strategies of users who made a mistake.

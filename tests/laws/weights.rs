@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use evenkeel::balance::{Balancer, Demand, NoLease};
+use evenkeel::balance::{Balancer, BalancerBuilder, Condition, Demand, NoLease};
+use evenkeel::error::NoEndpoint;
 use evenkeel::outcome::{End, Outcome};
 use evenkeel::testing::{Answer, ScriptedProvider};
-use evenkeel::{Capabilities, ChatRequest, Endpoint, LlmClient, Tool, time};
+use evenkeel::{Capabilities, ChatRequest, Endpoint, ErrorKind, LlmClient, Tool, time};
 use proptest::prelude::*;
 
 use crate::doubles::{always, client_over, seconds};
+use crate::leases::{fail, lease_on, numbered};
 
 fn endpoint(id: usize, weight: u32) -> Endpoint {
     Endpoint::new(ScriptedProvider::new(id.to_string())).weight(weight)
@@ -145,6 +147,84 @@ fn exclusions_alone_are_not_yet_and_not_never() {
     let tried = [lease.key()];
     let refusal = balancer.try_lease(&Demand::new(None).excluding(&tried), time::now());
     assert!(matches!(refusal, Err(NoLease::NotBefore(None))), "{refusal:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_a_model_has_a_rest_of_its_own_where_no_model_is_the_default() {
+    let several = endpoint(0, 1).model("a").model("b");
+    let balancer = Balancer::builder().endpoint(several).build().unwrap();
+    let (now, lease) = (time::now(), |model| balancer.try_lease(&Demand::new(model), time::now()));
+    let limited = Outcome::new(End::Failed(ErrorKind::RateLimited));
+    lease(None).unwrap().settle(&limited, now);
+    assert!(lease(None).is_err());
+    assert!(lease(Some("a")).is_ok() && lease(Some("b")).is_ok());
+    lease(Some("a")).unwrap().settle(&limited, now);
+    let status = &balancer.status(now)[0];
+    assert_eq!(status.models[1], ("b".to_owned(), Condition::Eligible));
+    assert!(matches!(status.condition, Condition::Cooling { .. }));
+}
+
+#[test]
+fn an_endpoint_without_weight_gets_nothing_until_it_is_given_some() {
+    let drained = endpoint(1, 0).model("m");
+    let balancer = Balancer::builder().endpoint(endpoint(0, 1)).endpoint(drained).build().unwrap();
+    let lease = || balancer.try_lease(&Demand::new(Some("m")), time::now()).unwrap();
+    for _ in 0..20 {
+        assert_eq!(lease().endpoint(), "0");
+    }
+    balancer.reweight(&"1".into(), 1).unwrap();
+    assert!((0..2).any(|_| lease().endpoint() == "1"));
+    balancer.reweight(&"0".into(), 0).unwrap();
+    balancer.reweight(&"1".into(), 0).unwrap();
+    let refusal = balancer.try_lease(&Demand::new(Some("m")), time::now()).unwrap_err();
+    assert_eq!(refusal, NoLease::NotBefore(None), "weight may return");
+}
+
+#[test]
+fn what_has_no_weight_is_not_waited_for() {
+    let balancer = numbered(2).build().unwrap();
+    let now = time::now();
+    fail(lease_on(&balancer, "1", now).unwrap(), ErrorKind::RateLimited, now);
+    balancer.reweight(&"1".into(), 0).unwrap();
+    balancer.reweight(&"0".into(), 0).unwrap();
+    let refusal = balancer.try_lease(&Demand::new(None), now).unwrap_err();
+    assert_eq!(refusal, NoLease::NotBefore(None));
+}
+
+#[test]
+fn a_model_whose_endpoints_have_no_weight_is_refused_by_its_name() {
+    let build = |endpoints: [Endpoint; 3]| {
+        endpoints.into_iter().fold(Balancer::builder(), BalancerBuilder::endpoint).build()
+    };
+    let served = || endpoint(0, 1).model("served");
+    let error = build([served(), endpoint(1, 0).model("idle"), endpoint(2, 0).model("idle")]);
+    let error = error.unwrap_err();
+    assert_eq!(error.field(), "endpoints.weight");
+    assert!(error.reason().contains("\"idle\""), "{error}");
+    assert!(build([served(), endpoint(1, 0).model("served"), endpoint(2, 1)]).is_ok());
+    assert!(build([served(), endpoint(1, 0).model("idle"), endpoint(2, 1)]).is_ok(), "2 has any");
+}
+
+#[test]
+fn a_model_nobody_serves_is_never_and_the_largest_weights_are_exact() {
+    let endpoint = |id| endpoint(id, u32::MAX - id as u32).model("m");
+    let balancer = Balancer::builder().endpoint(endpoint(0)).endpoint(endpoint(1)).build().unwrap();
+    let refusal = balancer.try_lease(&Demand::new(Some("n")), time::now()).unwrap_err();
+    assert_eq!(refusal, NoLease::Never(NoEndpoint::UnknownModel { model: "n".into() }));
+    let lease = || balancer.try_lease(&Demand::new(Some("m")), time::now()).unwrap();
+    let first = (0..1_000).filter(|_| lease().endpoint() == "0").count();
+    assert!(first.abs_diff(500) <= 7, "{first}");
+}
+
+#[test]
+fn what_is_printed_of_a_balancer_does_not_grow_with_its_schedule() {
+    let balancer = |weight| {
+        let endpoints = [endpoint(0, 1), endpoint(1, weight)].map(|endpoint| endpoint.model("m"));
+        endpoints.into_iter().fold(Balancer::builder(), BalancerBuilder::endpoint).build().unwrap()
+    };
+    let [small, large] = [1, 4_000].map(|weight| format!("{:?}", balancer(weight)));
+    assert_eq!(small, large);
+    assert!(small.len() < 300, "{small}");
 }
 
 #[test]

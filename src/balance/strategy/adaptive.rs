@@ -36,10 +36,11 @@ pub(super) fn choose(candidates: &Candidates<'_>) -> Option<usize> {
 
 /// The cheapest of the open ones; the first of equals.
 fn best(candidates: &Candidates<'_>, positions: impl IntoIterator<Item = usize>) -> Option<usize> {
+    let usual = Usual::of(candidates);
     let mut best: Option<(f32, usize)> = None;
     for position in positions {
         let Some(candidate) = candidates.get(position).filter(Candidate::is_open) else { continue };
-        let cost = cost(&candidate, candidates);
+        let cost = usual.cost(&candidate);
         if best.is_none_or(|(least, _)| cost < least) {
             best = Some((cost, position));
         }
@@ -47,15 +48,39 @@ fn best(candidates: &Candidates<'_>, positions: impl IntoIterator<Item = usize>)
     best.map(|(_, position)| position)
 }
 
-/// In seconds; only comparisons matter.
-fn cost(candidate: &Candidate<'_>, candidates: &Candidates<'_>) -> f32 {
-    let load = &candidate.member().cell.load;
-    let (typical, at) = (candidates.typical(), candidates.millis());
-    let ttft = load.expected_ttft(typical, at);
-    let per_token = load.expected_time_per_token(typical, at);
-    let output = candidates.demand().output_tokens.map_or_else(|| typical.output(), |n| n as f32);
-    let oldest = candidate.oldest_wait().map_or(0.0, |wait| wait.as_secs_f32());
-    let expected = ttft + output * per_token;
-    let time = if oldest > SUSPICIOUS * ttft { expected.max(oldest) } else { expected };
-    (candidate.in_flight() + 1) as f32 / candidate.weight() as f32 * time
+/// What is the same for all candidates of a pick.
+struct Usual {
+    /// Seconds.
+    ttft: f32,
+    /// Seconds.
+    time_per_token: f32,
+    /// Tokens that this call's answer is expected to have.
+    output: f32,
+    /// The present as averages count the time.
+    at: u32,
+}
+
+impl Usual {
+    fn of(candidates: &Candidates<'_>) -> Self {
+        let typical = candidates.typical();
+        let bound = candidates.demand().output_tokens;
+        Self {
+            ttft: typical.ttft(),
+            time_per_token: typical.time_per_token(),
+            output: bound.map_or_else(|| typical.output(), |tokens| tokens as f32),
+            at: candidates.millis(),
+        }
+    }
+
+    /// In seconds; only comparisons matter.
+    #[inline]
+    fn cost(&self, candidate: &Candidate<'_>) -> f32 {
+        let load = &candidate.member().cell.load;
+        let ttft = load.expected_ttft(self.ttft, self.at);
+        let expected =
+            ttft + self.output * load.expected_time_per_token(self.time_per_token, self.at);
+        let oldest = candidate.oldest_wait_secs();
+        let time = if oldest > SUSPICIOUS * ttft { expected.max(oldest) } else { expected };
+        (candidate.in_flight() + 1) as f32 * candidate.member().per_weight * time
+    }
 }

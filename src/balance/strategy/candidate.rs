@@ -1,5 +1,6 @@
 //! The endpoints a strategy chooses from, and what it can see of them.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::balance::chooser::{Ask, millis};
@@ -16,10 +17,15 @@ use crate::usage::Cost;
 ///
 /// Some of them may not be [open](Candidate::is_open) to this call: tried already, full, or lacking
 /// what it needs.
-#[derive(Debug)]
 pub struct Candidates<'a> {
     tier: &'a Tier,
     ask: &'a Ask<'a>,
+}
+
+impl fmt::Debug for Candidates<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Candidates").field("count", &self.len()).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Candidates<'a> {
@@ -92,10 +98,16 @@ impl<'a> Candidates<'a> {
 }
 
 /// One endpoint as a strategy sees it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Candidate<'a> {
     member: &'a Member,
     all: &'a Candidates<'a>,
+}
+
+impl fmt::Debug for Candidate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Candidate").field("id", self.id()).finish_non_exhaustive()
+    }
 }
 
 impl Candidate<'_> {
@@ -124,10 +136,11 @@ impl Candidate<'_> {
         self.member.cell.calls.running()
     }
 
-    /// Its expected time to the first content; `None` before its first answer.
+    /// Its expected time to the first content, as of now: without new answers it gives way to what is
+    /// typical of the balancer. `None` before its first answer.
     #[must_use]
     pub fn ttft(&self) -> Option<Duration> {
-        self.member.cell.load.ttft().map(|seconds| Duration::from_secs_f32(seconds.max(0.0)))
+        self.member.cell.load.ttft_at(self.all.typical(), self.all.millis())
     }
 
     /// How long a call has been waiting for its first content, the one that waits longest.
@@ -135,6 +148,13 @@ impl Candidate<'_> {
     pub fn oldest_wait(&self) -> Option<Duration> {
         let start = self.member.cell.calls.oldest_start()?;
         Some(Duration::from_nanos(self.all.ask.at.saturating_sub(start)))
+    }
+
+    /// The same in seconds, zero where none waits.
+    #[inline]
+    pub(crate) fn oldest_wait_secs(&self) -> f32 {
+        let start = self.member.cell.calls.oldest_start();
+        start.map_or(0.0, |start| self.all.ask.at.saturating_sub(start) as i64 as f32 * 1e-9)
     }
 
     /// What this call is expected to cost on it; `None` where it has no price.

@@ -24,7 +24,6 @@ const ROUNDING: f64 = 1e-9;
 const CREDIT_LIMIT: f64 = 2.0;
 
 /// An order of picks over members `0..n`.
-#[derive(Debug)]
 pub(crate) struct Schedule {
     order: Order,
     /// What each member was owed when the schedule began, in picks.
@@ -35,7 +34,6 @@ pub(crate) struct Schedule {
     sum: u64,
 }
 
-#[derive(Debug)]
 enum Order {
     /// A first pass that pays the credits, then the steady pass, repeated.
     Table { first: Box<[u16]>, steady: Box<[u16]> },
@@ -69,6 +67,20 @@ impl Schedule {
                 let at = u128::from(ticket) * u128::from(*step) % u128::from(self.sum);
                 ends.partition_point(|&end| u128::from(end) <= at)
             }
+        }
+    }
+
+    /// The members that pick number `ticket` and the next one go to.
+    #[inline]
+    pub(crate) fn two_members(&self, ticket: u64) -> [usize; 2] {
+        match &self.order {
+            // One division for both.
+            Order::Table { first, steady } if ticket >= first.len() as u64 => {
+                let at = ((ticket - first.len() as u64) % steady.len() as u64) as usize;
+                let next = steady.get(at + 1).unwrap_or(&steady[0]);
+                [steady[at], *next].map(usize::from)
+            }
+            _ => [ticket, ticket.wrapping_add(1)].map(|ticket| self.member(ticket)),
         }
     }
 

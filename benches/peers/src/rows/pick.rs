@@ -2,8 +2,11 @@
 //! tower's balancer.
 //!
 //! A *pick* is the snapshot, the model look-up and the turn, with `now` passed in; a *lease* is the
-//! whole cycle of an attempt, from the choice to what its end teaches. Its clock is read at both ends,
-//! which is a third of its time; tower reads it four times.
+//! whole cycle of an attempt, from the choice to what its end teaches. Our clock is read at both ends,
+//! which is more than a third of the cycle; tower reads it four times. Where a row's name ends in
+//! `_now`, our side is told the time, as by a caller that knows it already: a call through the client
+//! reads the clock for its deadline and its report anyway. Tower cannot be told, so it reads its clock
+//! there too.
 //!
 //! The round robin of `pingora-load-balancing` is left out: its tree of 136 crates compiles zlib-ng
 //! from C sources, which takes minutes and needs CMake on the machine.
@@ -14,7 +17,7 @@ use std::time::Duration;
 use evenkeel::balance::{Demand, StrategyKind};
 use evenkeel::error::{ErrorKind, ProviderError};
 use evenkeel::outcome::{End, Outcome};
-use evenkeel::time::now;
+use evenkeel::time::{Instant, now};
 use evenkeel::{Balancer, ChatResponse, Endpoint, provider_fn};
 
 use super::{Goal, Row};
@@ -37,6 +40,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row { name: "pick_allocs", goal: Goal::AtMost(0.0), run: |_| allocations() as f64 },
     Row { name: "pick_tower", goal: Goal::AtLeast(6.0), run: pick_tower },
     Row { name: "lease_tower", goal: Goal::AtLeast(5.0), run: lease_tower },
+    Row { name: "lease_tower_now", goal: Goal::AtLeast(5.0), run: lease_tower_now },
 ];
 
 /// Endpoints where the number is not the point.
@@ -73,7 +77,7 @@ fn allocations() -> u64 {
         allocations_of(|| (0..10_000).for_each(|_| work()))
     };
     let leases = [StrategyKind::Weighted, StrategyKind::Adaptive, StrategyKind::LeastBusy];
-    let leases = leases.map(|strategy| runs(Box::new(lease(balancer(SOME, strategy)))));
+    let leases = leases.map(|strategy| runs(Box::new(lease(balancer(SOME, strategy), now))));
     runs(Box::new(pick(weighted(SOME)))) + leases.into_iter().sum::<u64>()
 }
 
@@ -83,8 +87,23 @@ fn pick_tower(effort: Effort) -> f64 {
 
 /// Among twenty, where both compare two: below seventeen, ours compares them all.
 fn lease_tower(effort: Effort) -> f64 {
-    let ours = lease(balancer(20, StrategyKind::Adaptive));
+    let ours = lease(balancer(20, StrategyKind::Adaptive), now);
     measure::ratio(effort, tower_balance::lease(20), ours)
+}
+
+/// The same without our two clock reads, but with tower's four.
+fn lease_tower_now(effort: Effort) -> f64 {
+    let ours = lease(balancer(20, StrategyKind::Adaptive), passing());
+    measure::ratio(effort, tower_balance::lease(20), ours)
+}
+
+/// A clock that costs nothing to read and is about as fast as the real one at two reads a cycle.
+fn passing() -> impl FnMut() -> Instant {
+    let mut time = now();
+    move || {
+        time += Duration::from_nanos(50);
+        time
+    }
 }
 
 fn seed_pick(endpoints: usize) -> impl FnMut() {
@@ -107,7 +126,7 @@ fn pick(balancer: Balancer) -> impl FnMut() {
 
 /// An attempt that succeeds, its first content after about a millisecond: never the same time
 /// twice in a row, for an average may find it easy to learn nothing new.
-fn lease(balancer: Balancer) -> impl FnMut() {
+fn lease(balancer: Balancer, mut clock: impl FnMut() -> Instant) -> impl FnMut() {
     let success = |turn: u64| {
         let ttft = Duration::from_micros(1_000 + 37 * (turn * 5 % 8));
         Outcome::new(End::Success).with_ttft(Some(ttft))
@@ -116,8 +135,8 @@ fn lease(balancer: Balancer) -> impl FnMut() {
     let mut turn = 0;
     move || {
         turn = (turn + 1) % successes.len();
-        let lease = black_box(&balancer).try_lease(&Demand::new(Some(MODEL)), now());
-        lease.expect("all endpoints are healthy").settle(black_box(&successes[turn]), now());
+        let lease = black_box(&balancer).try_lease(&Demand::new(Some(MODEL)), clock());
+        lease.expect("all endpoints are healthy").settle(black_box(&successes[turn]), clock());
     }
 }
 
