@@ -2,3 +2,6 @@
 
 #[doc = include_str!("guide/balancing.md")]
 pub mod balancing {}
+
+#[doc = include_str!("guide/quotas_and_queueing.md")]
+pub mod quotas_and_queueing {}

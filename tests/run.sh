@@ -53,6 +53,7 @@ run_checks() {
   check "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
   check "examples build" cargo build --examples --all-features
   check "quickstart runs" cargo run --quiet --example quickstart
+  check "multi_tenant runs" cargo run --quiet --example multi_tenant
   check "benchmarks build" cargo bench --no-run --all-features
   check "comparison with peers" peers
 }
