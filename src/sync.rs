@@ -11,7 +11,9 @@
 #[cfg(not(evenkeel_loom))]
 mod real {
     pub(crate) use parking_lot::Mutex;
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
 }
 
 #[cfg(not(evenkeel_loom))]
@@ -19,7 +21,7 @@ pub(crate) use real::*;
 
 #[cfg(evenkeel_loom)]
 mod modelled {
-    pub(crate) use loom::sync::atomic::Ordering;
+    pub(crate) use loom::sync::atomic::{Ordering, fence};
 
     use loom::sync::MutexGuard;
     use loom::sync::atomic;
@@ -73,6 +75,10 @@ mod modelled {
 
                 pub(crate) fn store(&self, value: $value, order: Ordering) {
                     self.counted().store(value, order);
+                }
+
+                pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
+                    self.counted().swap(value, order)
                 }
 
                 pub(crate) fn compare_exchange(
