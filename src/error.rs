@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::admission::{NotQueued, OverQuota};
 use crate::rate_limits::RateLimits;
 use crate::report::{EndpointId, Phase, Trail};
 use crate::response::ChatResponse;
@@ -338,6 +339,18 @@ pub enum Error {
     #[error("no endpoint is available{}{}", for_model(.0.model.as_deref()), retry_in(.0.retry_after))]
     Unavailable(Box<Unavailable>),
 
+    /// Not yet: a quota has no room for the call now.
+    #[error("{0}")]
+    Quota(Box<OverQuota>),
+
+    /// Never: the call is larger than a quota allows at once.
+    #[error("{0}")]
+    LargerThanQuota(Box<OverQuota>),
+
+    /// Not yet: the queue did not let the call wait, or no longer.
+    #[error("{0}")]
+    Queue(Box<NotQueued>),
+
     /// The backend refused the call in a way no other endpoint would change.
     #[error("endpoint {endpoint} refused the call: {error}")]
     Refused {
@@ -522,6 +535,8 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unavailable(unavailable) => unavailable.retry_after,
+            Self::Quota(over) => over.retry_after,
+            Self::Queue(refused) => refused.why.retry_after(),
             Self::Exhausted { error, .. } => error.retry_hint(),
             _ => None,
         }
@@ -533,11 +548,15 @@ impl Error {
         match self {
             Self::Unavailable(unavailable) => &unavailable.trail,
             Self::Interrupted(interrupted) => &interrupted.trail,
+            Self::Queue(refused) => &refused.trail,
             Self::Refused { trail, .. }
             | Self::Exhausted { trail, .. }
             | Self::Deadline { trail, .. }
             | Self::Closed { trail } => trail,
-            Self::NoEndpoint(_) | Self::InvalidCall(_) => Trail::EMPTY,
+            Self::NoEndpoint(_)
+            | Self::Quota(_)
+            | Self::LargerThanQuota(_)
+            | Self::InvalidCall(_) => Trail::EMPTY,
         }
     }
 
@@ -549,6 +568,9 @@ impl Error {
             Self::Interrupted(interrupted) => Some(&interrupted.error),
             Self::Unavailable(unavailable) => unavailable.last.as_ref(),
             Self::NoEndpoint(_)
+            | Self::Quota(_)
+            | Self::LargerThanQuota(_)
+            | Self::Queue(_)
             | Self::Deadline { .. }
             | Self::Closed { .. }
             | Self::InvalidCall(_) => None,
@@ -571,6 +593,9 @@ impl Error {
         match self {
             Self::NoEndpoint(_) => "no_endpoint",
             Self::Unavailable(_) => "unavailable",
+            Self::Quota(_) => "quota",
+            Self::LargerThanQuota(_) => "larger_than_quota",
+            Self::Queue(refused) => refused.why.label(),
             Self::Refused { .. } => "refused",
             Self::Exhausted { .. } => "exhausted",
             Self::Interrupted(_) => "interrupted",

@@ -74,6 +74,26 @@ pub enum Event<'a> {
         /// `"failed"`, or `"cancelled"` where the call ended before.
         outcome: &'static str,
     },
+    /// A quota stood against a call.
+    QuotaDenied {
+        /// `"global"`, `"tenant"`, `"tenant and model"`, or the name of a key.
+        level: &'a str,
+        /// What the limit counts, such as `"tokens"` or `"concurrency"`.
+        limit: &'static str,
+        /// When the call would have fitted, where that is known.
+        retry_after: Option<Duration>,
+    },
+    /// A call, or an attempt that follows a failed one, was let through by the queue after it had
+    /// to wait.
+    Queued {
+        /// How long it waited.
+        waited: Duration,
+    },
+    /// The queue did not let a call wait, or no longer.
+    QueueRefused {
+        /// `"queue_full"`, `"would_miss_deadline"` or `"queue_timeout"`.
+        why: &'static str,
+    },
     /// The call goes on with another model.
     Fallback {
         /// The model that could not serve it.

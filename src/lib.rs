@@ -36,7 +36,8 @@
 //! * [`balance`]: which endpoint an attempt goes to; usable without a client.
 //! * [`provider`]: the [`Provider`] trait for your own backends, and closures as providers.
 //! * [`request`], [`response`], [`chunk`], [`usage`], [`options`]: the vocabulary.
-//! * [`error`]: how calls and attempts fail; [`outcome`]: the one table of what a failure leads to.
+//! * [`quota`], [`queue`]: what each tenant may use, and who goes first when calls have to wait.
+//! * [`error`], [`admission`]: how calls and attempts fail; [`outcome`]: the one table of what a failure leads to.
 //! * [`report`]: who served a call, what was tried, and how long each part took.
 //! * [`event`]: every decision, for an observer of yours.
 //! * [`duration`]: durations as configuration files spell them, for your own files too.
@@ -60,6 +61,7 @@ mod sync;
 pub mod time;
 
 // L1: the vocabulary.
+pub mod admission;
 pub mod chunk;
 pub mod error;
 pub mod options;
@@ -106,6 +108,8 @@ pub use error::{BuildError, Error, ErrorKind, ProviderError};
 pub use event::{Event, Observer};
 pub use options::{CacheControl, Call, CallOptions, Priority, TenantId, Timeouts};
 pub use provider::{CallContext, Capabilities, Provider, provider_fn};
+pub use queue::RequestQueue;
+pub use quota::{Limits, QuotaLimiter};
 pub use report::{CallReport, EndpointId, ServedBy};
 pub use request::{ChatRequest, Message, Part, ResponseFormat, Role, Tool, ToolCall, ToolChoice};
 pub use response::{ChatResponse, Completion, FinishReason};

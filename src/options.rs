@@ -203,6 +203,9 @@ pub struct CallOptions {
     pub timeouts: Option<Timeouts>,
     /// What it may take from the cache.
     pub cache: CacheControl,
+    /// Keys of the caller's own that limits were configured for, as name and value: such as
+    /// `("project", "billing")`.
+    pub quota_keys: Vec<(Arc<str>, Arc<str>)>,
     /// Calls of one session prefer one endpoint, whose prompt cache is then warm.
     pub session: Option<Arc<str>>,
     /// Repeated to the backend with every attempt, where its wire knows such a key.
@@ -235,6 +238,7 @@ impl fmt::Debug for CallOptions {
             deadline,
             timeouts,
             cache,
+            quota_keys,
             session,
             idempotency_key,
             max_attempts,
@@ -248,6 +252,7 @@ impl fmt::Debug for CallOptions {
             .field("deadline", deadline)
             .field("timeouts", timeouts)
             .field("cache", cache)
+            .field("quota_keys", &quota_keys.len())
             .field("session", &session.is_some())
             .field("idempotency_key", &idempotency_key.is_some())
             .field("max_attempts", max_attempts)
@@ -335,6 +340,14 @@ impl Call {
     #[must_use]
     pub fn cache(mut self, control: CacheControl) -> Self {
         self.options.cache = control;
+        self
+    }
+
+    /// Counts the call against the limits of `value` as well, where the limiter has limits for keys
+    /// of that name.
+    #[must_use]
+    pub fn quota_key(mut self, name: impl Into<Arc<str>>, value: impl Into<Arc<str>>) -> Self {
+        self.options.quota_keys.push((name.into(), value.into()));
         self
     }
 

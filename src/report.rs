@@ -221,7 +221,8 @@ pub struct CallReport {
     pub ttft: Option<Duration>,
     /// From the application's call to the end of the response.
     pub total: Duration,
-    /// What the answer cost; `None` when no price is known.
+    /// What the call cost, attempts that failed included; tokens that no server counted are
+    /// estimated. `None` where no price is known.
     pub cost: Option<Cost>,
 }
 

@@ -95,6 +95,12 @@ impl ChatResponse {
         joined_text(&self.content)
     }
 
+    /// Bytes of its content, in all parts.
+    #[must_use]
+    pub fn content_bytes(&self) -> usize {
+        self.content.iter().map(Part::bytes).sum()
+    }
+
     /// The tools the model wants called, in order.
     pub fn tool_calls(&self) -> impl Iterator<Item = &ToolCall> {
         self.content.iter().filter_map(|part| match part {

@@ -11,6 +11,7 @@ use source::{Source, Token};
 const LAYERS: &[&[&str]] = &[
     &["time", "rng", "sync", "event", "duration"],
     &[
+        "admission",
         "error",
         "outcome",
         "rate_limits",

@@ -1,6 +1,7 @@
 //! The balancer: a pure core of endpoint states behind a lock, and a snapshot in front of it.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
@@ -11,15 +12,19 @@ use crate::balance::chooser::{Ask, Chooser};
 use crate::balance::demand::{Demand, NoLease};
 use crate::balance::endpoint::Endpoint;
 use crate::balance::lease::Lease;
+use crate::balance::listeners::Subscription;
+use crate::balance::quote::Quote;
 use crate::balance::registry::Registry;
 use crate::balance::snapshot::Snapshot;
 use crate::balance::state::Condition;
 use crate::balance::status::EndpointStatus;
+use crate::balance::strategy::StrategyKind;
 use crate::error::BuildError;
 use crate::event::{Emitter, Event};
 use crate::outcome::Outcome;
 use crate::provider::Provider;
 use crate::report::EndpointId;
+use crate::request::ChatRequest;
 use crate::sync::Mutex;
 use crate::time::{Instant, now};
 
@@ -122,6 +127,24 @@ impl Balancer {
         self.shared.snapshot_at(now).pool(demand.model).earliest(&ask)
     }
 
+    /// What a call of `request` for `model` may come to, for whoever reserves for it before it is
+    /// made. A provider counts tokens on the caller's thread, if it counts at all.
+    #[must_use]
+    pub fn quote(&self, request: &ChatRequest, model: Option<&str>, now: Instant) -> Quote {
+        let snapshot = self.shared.snapshot_at(now);
+        let pool = snapshot.pool(model);
+        let count = |provider: &dyn Provider| {
+            // It is the application's code, and only an estimate is lost.
+            catch_unwind(AssertUnwindSafe(|| provider.count_tokens(request))).ok().flatten()
+        };
+        Quote { price: pool.dearest(), input_tokens: pool.any_provider().and_then(count) }
+    }
+
+    /// Whether a demand's affinity tells.
+    pub(crate) fn heeds_affinity(&self) -> bool {
+        matches!(self.shared.chooser.strategy, StrategyKind::Affinity | StrategyKind::Custom(_))
+    }
+
     /// Whether any endpoint serves `model`, whatever its state. Takes the lock.
     #[must_use]
     pub fn serves(&self, model: &str) -> bool {
@@ -189,6 +212,22 @@ impl Balancer {
         self.change(|registry, _| registry.remove(id).map(drop).ok_or_else(|| unknown(id)))
     }
 
+    /// Calls `listener` whenever a lease may be had that could not be had before: when a lease has
+    /// ended, settled or dropped, when an endpoint was added, replaced, reweighted, drained or
+    /// removed, and when a probe has let one back in. Whoever waits for one asks again then.
+    ///
+    /// It is not called for what time alone brings about: [`NoLease::NotBefore`] names that instant.
+    /// It is called on the thread that caused the change, under no lock of the balancer's, and may
+    /// ask for a lease itself. It should be quick, and must not end a lease each time it is called,
+    /// for that calls it again. A panic in it is caught. What races with the subscription itself may
+    /// go untold. Without a listener, a lease's end pays one relaxed load for it.
+    ///
+    /// The balancer does not keep the listener alive, the subscription does; so it may hold the
+    /// balancer.
+    pub fn subscribe(&self, listener: impl Fn() + Send + Sync + 'static) -> Subscription {
+        self.shared.chooser.listeners.add(listener)
+    }
+
     fn edit(
         &self,
         id: &EndpointId,
@@ -208,6 +247,8 @@ impl Balancer {
         let mut registry = self.shared.registry.lock();
         let changed = change(&mut registry, &self.shared)?;
         self.shared.publish(&registry, now());
+        drop(registry);
+        self.shared.chooser.listeners.tell();
         Ok(changed)
     }
 
@@ -297,6 +338,7 @@ impl Shared {
         self.publish(&registry, now);
         drop(registry);
         self.report(cell, condition, "probe", now);
+        self.chooser.listeners.tell();
     }
 
     fn publish(&self, registry: &Registry, now: Instant) {

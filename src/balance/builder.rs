@@ -7,6 +7,7 @@ use crate::balance::balancer::Balancer;
 use crate::balance::chooser::Chooser;
 use crate::balance::endpoint::Endpoint;
 use crate::balance::health::HealthPolicy;
+use crate::balance::listeners::Listeners;
 use crate::balance::load::Typical;
 use crate::balance::registry::Registry;
 use crate::balance::strategy::StrategyKind;
@@ -74,6 +75,7 @@ impl BalancerBuilder {
             strategy,
             typical: Typical::default(),
             rng: seed.map_or_else(Rng::from_entropy, Rng::from_seed),
+            listeners: Listeners::default(),
             epoch,
         });
         let registry = Registry::new(health, Arc::clone(&chooser));

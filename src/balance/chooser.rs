@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::balance::demand::{Demand, EndpointKey};
+use crate::balance::listeners::Listeners;
 use crate::balance::load::Typical;
 use crate::balance::mirror::Spend;
 use crate::balance::strategy::StrategyKind;
@@ -15,6 +16,7 @@ pub(crate) struct Chooser {
     pub(crate) strategy: StrategyKind,
     pub(crate) typical: Typical,
     pub(crate) rng: Rng,
+    pub(crate) listeners: Listeners,
     /// What running calls and limits count time from.
     pub(crate) epoch: Instant,
 }

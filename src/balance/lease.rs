@@ -130,6 +130,7 @@ impl Lease {
             cell.trial().end();
         }
         cell.calls.leave(running);
+        chooser.listeners.tell();
     }
 
     #[cold]

@@ -13,11 +13,14 @@ use crate::balance::demand::NoLease;
 use crate::balance::lease::Lease;
 use crate::balance::member::Member;
 use crate::balance::mirror::Spent;
+use crate::balance::quote::dearer;
 use crate::balance::strategy::{Candidates, Schedule, StrategyKind, choose};
 use crate::error::NoEndpoint;
+use crate::provider::Provider;
 use crate::rate::Refused;
 use crate::sync::{AtomicU64, Ordering};
 use crate::time::{Instant, after};
+use crate::usage::Price;
 
 /// Everything a pick needs.
 #[derive(Debug)]
@@ -95,6 +98,8 @@ pub(crate) struct Pool {
     whatever_health: Box<[Tier]>,
     /// All of them, whatever their state, for the reasons of a refusal.
     all: Box<[Known]>,
+    /// The dearest price of those that may be picked.
+    dearest: Option<Price>,
 }
 
 /// An endpoint of a pool, in whatever state.
@@ -107,8 +112,10 @@ pub(crate) struct Known {
 
 impl Pool {
     pub(crate) fn new(tiers: Vec<Tier>, whatever_health: Vec<Tier>, all: Vec<Known>) -> Self {
+        let members = tiers.iter().flat_map(Tier::members);
+        let dearest = members.filter_map(|member| member.price).reduce(dearer);
         let whatever_health = whatever_health.into();
-        Self { tiers: tiers.into(), whatever_health, all: all.into() }
+        Self { tiers: tiers.into(), whatever_health, all: all.into(), dearest }
     }
 
     /// The tiers that can do what the call needs: those in service, or else all that are out for
@@ -148,6 +155,15 @@ impl Pool {
             NoLease::NotBefore(Some(at)) => Ok(at.max(ask.now)),
             refusal => Err(refusal),
         }
+    }
+
+    pub(crate) const fn dearest(&self) -> Option<Price> {
+        self.dearest
+    }
+
+    /// A provider that serves the model, in whatever state.
+    pub(crate) fn any_provider(&self) -> Option<&dyn Provider> {
+        self.all.first().map(|known| &*known.cell.provider)
     }
 
     /// Whose turn it is by weight, without leasing it.

@@ -10,6 +10,7 @@ use crate::event::{Emitter, Event};
 use crate::outcome::{End, Outcome};
 use crate::report::{AttemptReport, EndpointId};
 use crate::time::{Instant, now};
+use crate::usage::Usage;
 
 /// A running attempt, to be settled with how it ended. One that is dropped counts as abandoned.
 ///
@@ -88,6 +89,11 @@ impl Attempt {
         self.lease().started()
     }
 
+    /// From its start to its first content, once the call is committed to it.
+    pub(super) fn ttft(&self) -> Option<Duration> {
+        self.first_content.map(|at| at.saturating_duration_since(self.started()))
+    }
+
     /// 1 for the first attempt of a call.
     pub(super) const fn number(&self) -> u32 {
         self.number
@@ -107,31 +113,42 @@ impl Attempt {
     }
 
     /// Ends it as successful.
-    pub(super) fn succeed(mut self, outcome: Outcome, now: Instant) -> AttemptReport {
+    pub(super) fn succeed(mut self, outcome: &Outcome, now: Instant) -> AttemptReport {
         self.end(outcome, None, now)
     }
 
-    /// Ends it as failed.
-    pub(super) fn fail(mut self, error: &ProviderError, now: Instant) -> AttemptReport {
+    /// The outcome of failing with `error`.
+    pub(super) fn failure(&self, error: &ProviderError, usage: Option<Usage>) -> Outcome {
         let committed = self.first_content.is_some();
-        let outcome = Outcome::failed(error, committed).with_timeout(self.timeout);
+        let mut outcome = Outcome::failed(error, committed).with_timeout(self.timeout);
+        outcome.usage = usage;
+        outcome
+    }
+
+    /// Ends it as failed.
+    pub(super) fn fail(
+        mut self,
+        outcome: &Outcome,
+        error: &ProviderError,
+        now: Instant,
+    ) -> AttemptReport {
         self.end(outcome, Some(error), now)
     }
 
     /// Ends it because the call is committed to another one.
     pub(super) fn lose(mut self, now: Instant) -> AttemptReport {
         self.decide("lost");
-        self.end(Outcome::new(End::Abandoned), None, now)
+        self.end(&Outcome::new(End::Abandoned), None, now)
     }
 
     /// Ends it because the call ends.
-    pub(super) fn abandon(mut self, now: Instant) -> AttemptReport {
-        self.end(Outcome::new(End::Abandoned), None, now)
+    pub(super) fn abandon(mut self, outcome: &Outcome, now: Instant) -> AttemptReport {
+        self.end(outcome, None, now)
     }
 
     fn end(
         &mut self,
-        outcome: Outcome,
+        outcome: &Outcome,
         error: Option<&ProviderError>,
         now: Instant,
     ) -> AttemptReport {
@@ -145,7 +162,7 @@ impl Attempt {
             ttft: report.ttft,
         });
         if let Some(lease) = self.lease.take() {
-            lease.settle(&outcome.with_ttft(report.ttft), now);
+            lease.settle(&outcome.clone().with_ttft(report.ttft), now);
         }
         report
     }
@@ -155,7 +172,7 @@ impl Attempt {
         let started = began.saturating_duration_since(self.call_start);
         let elapsed = now.saturating_duration_since(began);
         let mut report = AttemptReport::new(self.endpoint().clone(), started, elapsed);
-        report.ttft = self.first_content.map(|at| at.saturating_duration_since(began));
+        report.ttft = self.ttft();
         report.error = error.map(ProviderError::kind);
         report.status = error.and_then(ProviderError::status);
         report.hedge = self.hedge;
@@ -175,7 +192,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if self.lease.is_some() {
-            self.end(Outcome::new(End::Abandoned), None, now());
+            self.end(&Outcome::new(End::Abandoned), None, now());
         }
     }
 }

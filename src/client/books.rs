@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use crate::balance::{EndpointKey, Lease};
 use crate::client::attempt::Attempt;
+use crate::client::bill::Bill;
 use crate::client::opening::{Committed, Opened};
 use crate::client::stop::{Failed, Stop};
 use crate::client::terms::Terms;
 use crate::client::upstream::Failure;
-use crate::error::ProviderError;
-use crate::outcome::Outcome;
-use crate::report::{Phase, Trail};
+use crate::error::{ErrorKind, ProviderError};
+use crate::outcome::{End, Outcome};
+use crate::report::{AttemptReport, Phase, Trail};
+use crate::request::ChatRequest;
 use crate::time::{Instant, now};
+use crate::usage::Usage;
 
 /// The books of a call: every attempt goes through them when it starts and when it ends.
 #[derive(Debug, Default)]
@@ -29,11 +32,21 @@ pub(super) struct Books {
     ttft: Option<Duration>,
     /// The failure of the attempt that failed last.
     last_error: Option<ProviderError>,
+    /// Attempts with this model that were refused for their rate.
+    rate_limited: u32,
+    bill: Bill,
     /// The fallback model the call has come to.
     fallback: Option<Arc<str>>,
 }
 
+/// So many refusals for a rate are not counted as attempts where calls wait windows out.
+const MOST_RATE_LIMITED: u32 = 32;
+
 impl Books {
+    pub(super) fn of(request: &ChatRequest) -> Self {
+        Self { bill: Bill::of(request), ..Self::default() }
+    }
+
     /// How many attempts were started.
     pub(super) const fn attempts(&self) -> u32 {
         self.started
@@ -44,8 +57,16 @@ impl Books {
         self.started - self.with_earlier_models
     }
 
-    pub(super) const fn may_try_again(&self, terms: &Terms) -> bool {
-        self.attempts_with_this_model() < terms.max_attempts
+    /// Whether the call may make another attempt. One that only met a window that was not open does
+    /// not count where calls wait for windows to open.
+    pub(super) fn may_try_again(&self, terms: &Terms) -> bool {
+        let waits = terms.client.waiting.is_some();
+        let excused = if waits { self.rate_limited.min(MOST_RATE_LIMITED) } else { 0 };
+        self.attempts_with_this_model() - excused < terms.max_attempts
+    }
+
+    pub(super) const fn bill(&mut self) -> &mut Bill {
+        &mut self.bill
     }
 
     /// Whether an attempt was started beside another one.
@@ -84,6 +105,7 @@ impl Books {
     pub(super) fn start(&mut self, terms: &Terms, lease: Lease, since: Instant) -> Attempt {
         self.started += 1;
         self.queued += lease.started().saturating_duration_since(since);
+        self.bill.open(self.started, lease.price());
         Attempt::start(terms, lease, self.started, self.fallback.clone())
     }
 
@@ -91,6 +113,7 @@ impl Books {
     pub(super) fn start_hedge(&mut self, terms: &Terms, lease: Lease, first: &Attempt) -> Attempt {
         self.started += 1;
         self.hedged = true;
+        self.bill.open(self.started, lease.price());
         let after = lease.started().saturating_duration_since(first.started());
         Attempt::start_hedge(terms, lease, self.started, self.fallback.clone(), after)
     }
@@ -99,6 +122,7 @@ impl Books {
     pub(super) fn fall_back(&mut self, model: Arc<str>) {
         self.with_earlier_models = self.started;
         self.tried.clear();
+        self.rate_limited = 0;
         self.fallback = Some(model);
     }
 
@@ -112,13 +136,13 @@ impl Books {
     ) -> Result<Result<Committed, Failed>, Stop> {
         match opened {
             Ok(opened) => Ok(Ok(self.commit(terms, attempt, opened))),
-            Err(Failure::Provider(error)) => Ok(Err(self.fail(attempt, error))),
+            Err(Failure::Provider(error)) => Ok(Err(self.fail(attempt, error, None))),
             Err(Failure::Deadline) => {
-                self.abandon(attempt);
+                self.abandon(attempt, None);
                 Err(Stop::Deadline(Phase::FirstContent))
             }
             Err(Failure::CutOff) => {
-                self.abandon(attempt);
+                self.abandon(attempt, None);
                 Err(Stop::CutOff)
             }
         }
@@ -134,12 +158,19 @@ impl Books {
         Committed { opened, attempt }
     }
 
-    /// Ends an attempt as failed. The call goes on.
-    pub(super) fn fail(&mut self, attempt: Attempt, error: ProviderError) -> Failed {
+    /// Ends an attempt as failed, for which the server has counted `usage`. The call goes on.
+    pub(super) fn fail(
+        &mut self,
+        attempt: Attempt,
+        error: ProviderError,
+        usage: Option<Usage>,
+    ) -> Failed {
         let at = now();
         let endpoint = attempt.endpoint().clone();
+        let outcome = attempt.failure(&error, usage);
         self.note_tried(attempt.key());
-        self.trail.push(attempt.fail(&error, at));
+        self.rate_limited += u32::from(error.kind() == ErrorKind::RateLimited);
+        self.close(attempt, &outcome, |attempt, outcome| attempt.fail(outcome, &error, at));
         self.last_error = Some(error.clone());
         Failed { endpoint, error, at }
     }
@@ -150,17 +181,30 @@ impl Books {
         // It is the slow attempts that lose. If they were left out, the rest would look faster and
         // faster, and the client would hedge sooner and sooner.
         terms.client.hedging.learn(&attempt, now);
-        self.trail.push(attempt.lose(now));
+        self.close(attempt, &Outcome::new(End::Abandoned), |attempt, _| attempt.lose(now));
     }
 
-    /// Ends an attempt because the call ends.
-    pub(super) fn abandon(&mut self, attempt: Attempt) {
-        self.trail.push(attempt.abandon(now()));
+    /// Ends an attempt, for which the server has counted `usage`, because the call ends.
+    pub(super) fn abandon(&mut self, attempt: Attempt, usage: Option<Usage>) {
+        let mut outcome = Outcome::new(End::Abandoned);
+        outcome.usage = usage;
+        self.close(attempt, &outcome, |attempt, outcome| attempt.abandon(outcome, now()));
     }
 
     /// Ends the attempt that served the call.
     pub(super) fn succeed(&mut self, attempt: Attempt, outcome: Outcome, now: Instant) {
-        self.trail.push(attempt.succeed(outcome, now));
+        self.close(attempt, &outcome, |attempt, outcome| attempt.succeed(outcome, now));
+    }
+
+    /// Ends an attempt: it goes on the bill by its row of the table, and into the trail.
+    fn close(
+        &mut self,
+        attempt: Attempt,
+        outcome: &Outcome,
+        end: impl FnOnce(Attempt, &Outcome) -> AttemptReport,
+    ) {
+        self.bill.close(attempt.number(), outcome.end.row().charge, outcome.usage.as_ref());
+        self.trail.push(end(attempt, outcome));
     }
 
     /// Remembers that an endpoint was tried last.

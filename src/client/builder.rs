@@ -6,12 +6,15 @@ use crate::balance::{Balancer, Endpoint};
 use crate::chunk::ResponseBounds;
 use crate::client::active::ActiveCalls;
 use crate::client::fallback::{Fallback, Fallbacks};
+use crate::client::gate::Waiting;
 use crate::client::hedge::{HedgePolicy, Hedging};
 use crate::client::llm_client::{Inner, LlmClient};
 use crate::client::retry::{RetryBudget, RetryPolicy};
 use crate::error::BuildError;
 use crate::event::{Emitter, Observer};
 use crate::options::Timeouts;
+use crate::queue::RequestQueue;
+use crate::quota::QuotaLimiter;
 use crate::rng::Rng;
 use crate::time::now;
 
@@ -21,6 +24,8 @@ use crate::time::now;
 pub struct LlmClientBuilder {
     endpoints: Vec<Endpoint>,
     balancer: Option<Balancer>,
+    quota: Option<QuotaLimiter>,
+    queue: Option<RequestQueue>,
     timeouts: Timeouts,
     retry: RetryPolicy,
     hedge: Option<HedgePolicy>,
@@ -40,6 +45,23 @@ impl LlmClientBuilder {
     /// Uses a balancer that was configured apart. It may serve several clients.
     pub fn balancer(mut self, balancer: Balancer) -> Self {
         self.balancer = Some(balancer);
+        self
+    }
+
+    /// Holds tenants to their quotas. Calls take what they are expected to use before anything is
+    /// sent, and are settled with what they used. The limiter may serve several clients.
+    pub fn quota(mut self, quota: QuotaLimiter) -> Self {
+        self.quota = Some(quota);
+        self
+    }
+
+    /// Lets calls wait for an endpoint where they would fail for want of one. The queue may serve
+    /// several clients.
+    ///
+    /// A call is then served in its turn by the first endpoint that is free or back in service, and
+    /// an attempt that is refused for its rate is not counted: the call waits out the window.
+    pub fn queue(mut self, queue: RequestQueue) -> Self {
+        self.queue = Some(queue);
         self
     }
 
@@ -100,18 +122,19 @@ impl LlmClientBuilder {
         if self.bounds.bytes == 0 || self.bounds.parts == 0 {
             return Err(BuildError::new("response_bounds", "must be above zero"));
         }
-        let Self { endpoints, balancer, timeouts, retry, hedge, fallbacks, bounds, emitter, seed } =
-            self;
-        let balancer = balancer_of(endpoints, balancer, seed)?;
-        let fallbacks = Fallbacks::new(fallbacks, &balancer)?;
+        let Self { timeouts, retry, bounds, emitter, seed, .. } = self;
+        let balancer = balancer_of(self.endpoints, self.balancer, seed)?;
+        let fallbacks = Fallbacks::new(self.fallbacks, &balancer)?;
         balancer.observe(emitter.clone());
         Ok(LlmClient::from_inner(Inner {
+            waiting: self.queue.map(|queue| Waiting::new(queue, &balancer)),
+            quota: self.quota,
             balancer,
             active: Arc::new(ActiveCalls::default()),
             timeouts,
             retry,
             budget: RetryBudget::new(&retry, now()),
-            hedging: Hedging::new(hedge),
+            hedging: Hedging::new(self.hedge),
             fallbacks,
             bounds,
             rng: seed.map_or_else(Rng::from_entropy, Rng::from_seed),

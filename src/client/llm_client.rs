@@ -8,6 +8,7 @@ use crate::chunk::ResponseBounds;
 use crate::client::active::{ActiveCalls, Drained};
 use crate::client::builder::LlmClientBuilder;
 use crate::client::fallback::Fallbacks;
+use crate::client::gate::Waiting;
 use crate::client::hedge::Hedging;
 use crate::client::pipeline;
 use crate::client::retry::{RetryBudget, RetryPolicy};
@@ -15,6 +16,8 @@ use crate::client::stream::CompletionStream;
 use crate::error::Error;
 use crate::event::Emitter;
 use crate::options::{Call, Timeouts};
+use crate::queue::RequestQueue;
+use crate::quota::QuotaLimiter;
 use crate::response::Completion;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -47,6 +50,8 @@ pub struct LlmClient {
 /// What the clones of a client and its running calls share.
 pub(super) struct Inner {
     pub(super) balancer: Balancer,
+    pub(super) quota: Option<QuotaLimiter>,
+    pub(super) waiting: Option<Waiting>,
     pub(super) active: Arc<ActiveCalls>,
     pub(super) timeouts: Timeouts,
     pub(super) retry: RetryPolicy,
@@ -129,6 +134,18 @@ impl LlmClient {
     #[must_use]
     pub fn balancer(&self) -> &Balancer {
         &self.inner.balancer
+    }
+
+    /// The limiter, where the client has one, for its usage and to change limits.
+    #[must_use]
+    pub fn quota(&self) -> Option<&QuotaLimiter> {
+        self.inner.quota.as_ref()
+    }
+
+    /// The queue, where the client has one, for its statistics.
+    #[must_use]
+    pub fn queue(&self) -> Option<&RequestQueue> {
+        self.inner.waiting.as_ref().map(|waiting| &waiting.queue)
     }
 }
 

@@ -18,17 +18,21 @@
 //!
 //! **Cancellation.** Every future and stream of this module may be dropped at any time.
 
+mod acquire;
 mod active;
 mod attempt;
+mod bill;
 mod books;
 mod builder;
 mod fallback;
+mod gate;
 mod hedge;
 mod llm_client;
 mod opening;
 mod pipeline;
 mod race;
 mod recent_ttfts;
+mod reserve;
 mod retry;
 mod settlement;
 mod stop;

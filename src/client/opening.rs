@@ -12,6 +12,7 @@ use crate::balance::Demand;
 use crate::chunk::{Chunk, ChunkStream};
 use crate::client::active::ActiveCall;
 use crate::client::attempt::Attempt;
+use crate::client::llm_client::Inner;
 use crate::client::terms::Terms;
 use crate::client::upstream::{Failure, Limits, Upstream};
 use crate::client::watchdog::{Alarm, Watchdog, guarded};
@@ -45,8 +46,14 @@ impl<'a> Ask<'a> {
         self.fallback.map(|model| &**model).or(self.call.request.model.as_deref())
     }
 
-    pub(super) fn demand(&self) -> Demand<'a> {
-        Demand::of(&self.call.request).model(self.model())
+    /// What is asked of the client's balancer. The prompt is only hashed where that tells.
+    pub(super) fn demand(&self, client: &Inner) -> Demand<'a> {
+        let demand = Demand::of(&self.call.request).model(self.model());
+        if client.balancer.heeds_affinity() {
+            let session = self.call.options.session.as_deref();
+            return demand.with_affinity(session, &self.call.request);
+        }
+        demand
     }
 
     /// Whether a provider with these capabilities is asked for a stream.

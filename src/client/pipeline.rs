@@ -2,28 +2,28 @@
 
 use std::sync::Arc;
 
-use crate::balance::{Demand, Lease, NoLease};
+use crate::client::acquire::acquire;
 use crate::client::fallback::FallbackOn;
 use crate::client::llm_client::Inner;
 use crate::client::opening::{Ask, Committed, Mode, Opened};
 use crate::client::race;
+use crate::client::reserve::reserve;
 use crate::client::settlement::Settlement;
 use crate::client::stop::{Failed, Stop};
 use crate::client::stream::CompletionStream;
-use crate::client::watchdog::{Alarm, Watchdog, guarded};
-use crate::error::{Error, ErrorKind, InvalidField};
+use crate::error::{Error, InvalidField};
 use crate::event::Event;
 use crate::options::Call;
 use crate::outcome::Retry;
-use crate::report::Phase;
 use crate::response::Completion;
-use crate::time::{Instant, after, now, sleep_until};
+use crate::time::{Instant, now};
 
 /// A call whose answer is wanted whole.
 pub(super) async fn complete(client: &Arc<Inner>, call: Call) -> Result<Completion, Error> {
-    let (Committed { opened, attempt }, settlement) = run(client, &call, Mode::Whole).await?;
+    let (Committed { opened, attempt }, mut settlement) = run(client, &call, Mode::Whole).await?;
     match opened {
         Opened::Whole(response) => {
+            settlement.parts().1.bill().receive(response.content_bytes());
             let report = settlement.succeed(attempt, &response);
             Ok(Completion::new(*response, report))
         }
@@ -50,12 +50,16 @@ async fn run(
     mode: Mode,
 ) -> Result<(Committed, Settlement), Error> {
     validate(call)?;
-    let mut settlement = Settlement::begin(client, &call.options)?;
+    let mut settlement = Settlement::begin(client, call)?;
     let mut ask = Ask { call, mode, fallback: None };
+    let mut at = match reserve(&mut settlement, call).await {
+        Ok(at) => at,
+        Err(stop) => return Err(stop.end(settlement, ask.model())),
+    };
     let mut since = settlement.terms().start;
     let mut left = 0;
     loop {
-        let stop = match serve(&mut settlement, ask, since).await {
+        let stop = match serve(&mut settlement, ask, since, at).await {
             Ok(committed) => return Ok((committed, settlement)),
             Err(stop) => stop,
         };
@@ -63,10 +67,11 @@ async fn run(
             return Err(stop.end(settlement, ask.model()));
         };
         emit_fallback(client, ask, next, why);
-        settlement.parts().1.fall_back(Arc::clone(next));
+        settlement.fall_back(Arc::clone(next));
         ask.fallback = Some(next);
         left += 1;
-        since = now();
+        at = now();
+        since = at;
     }
 }
 
@@ -99,22 +104,27 @@ fn emit_fallback(client: &Inner, ask: Ask<'_>, to: &str, why: FallbackOn) {
 }
 
 /// Makes attempts with one model until the call is committed to one, or no other may follow. The
-/// call has waited since `since`.
+/// call has waited since `since`; it is `at` now.
 async fn serve(
     settlement: &mut Settlement,
     ask: Ask<'_>,
     mut since: Instant,
+    mut at: Instant,
 ) -> Result<Committed, Stop> {
     let mut last = None;
     loop {
-        let lease = acquire(settlement, ask, since, last.as_ref()).await?;
+        let lease = acquire(settlement, ask, at, last.as_ref()).await?;
         let (terms, books) = settlement.parts();
         let attempt = books.start(terms, lease, since);
         let failed = match race::open(terms, books, ask, attempt).await? {
-            Ok(committed) => return Ok(committed),
+            Ok(committed) => {
+                settlement.committed(&committed.attempt);
+                return Ok(committed);
+            }
             Err(failed) => failed,
         };
-        since = failed.at;
+        at = failed.at;
+        since = at;
         last = Some(go_on(settlement, failed)?);
     }
 }
@@ -132,89 +142,4 @@ fn go_on(settlement: &Settlement, failed: Failed) -> Result<Failed, Stop> {
         }
         Retry::Budgeted | Retry::OtherEndpoint => Ok(failed),
     }
-}
-
-/// A lease for the next attempt: on an endpoint the call has not tried, as long as there is one.
-async fn acquire(
-    settlement: &Settlement,
-    ask: Ask<'_>,
-    now: Instant,
-    last: Option<&Failed>,
-) -> Result<Lease, Stop> {
-    let terms = settlement.terms();
-    if now >= terms.deadline {
-        return Err(Stop::Deadline(Phase::Waiting));
-    }
-    let demand = ask.demand();
-    let fresh = demand.excluding(settlement.books().tried());
-    match (terms.client.balancer.try_lease(&fresh, now), last) {
-        (Ok(lease), Some(failed)) => {
-            emit_retry(settlement, failed, now);
-            Ok(lease)
-        }
-        (Err(NoLease::NotBefore(_)), Some(failed)) => again(settlement, &demand, failed).await,
-        (lease, _) => lease.map_err(|refusal| Stop::without_lease(refusal, now)),
-    }
-}
-
-/// Every endpoint was tried: pauses, then takes one that was tried before, the last one last.
-async fn again(settlement: &Settlement, demand: &Demand<'_>, last: &Failed) -> Result<Lease, Stop> {
-    let at = resumption(settlement, demand, last)?;
-    emit_retry(settlement, last, at);
-    pause_until(settlement, at).await?;
-    let now = now();
-    let balancer = &settlement.terms().client.balancer;
-    let tried = settlement.books().tried();
-    let newest = &tried[tried.len().saturating_sub(1)..];
-    balancer
-        .try_lease(&demand.excluding(newest), now)
-        .or_else(|_| balancer.try_lease(demand, now))
-        .map_err(|refusal| Stop::without_lease(refusal, now))
-}
-
-/// When a call whose endpoints were all tried may try one of them again.
-fn resumption(
-    settlement: &Settlement,
-    demand: &Demand<'_>,
-    last: &Failed,
-) -> Result<Instant, Stop> {
-    let (terms, now) = (settlement.terms(), last.at);
-    let client = &terms.client;
-    let fault = last.retry() == Retry::Budgeted;
-    // Waiting out a rate limit takes a queue: without one, all who were refused would come back
-    // together.
-    let opens = client.balancer.earliest(demand, now);
-    let opens = opens.map_err(|refusal| Stop::without_lease(refusal, now))?;
-    if opens > now && (!fault || opens > after(now, client.retry.max_delay)) {
-        return Err(Stop::without_lease(NoLease::NotBefore(Some(opens)), now));
-    }
-    // Whoever lacks the model, or the means to ask for what the call wants, will not get it by waiting.
-    if matches!(last.error.kind(), ErrorKind::ModelNotFound | ErrorKind::Unsupported) {
-        return Err(Stop::Refused(last.clone()));
-    }
-    // Moving on after a refusal is free; coming back to an endpoint is not.
-    if !fault && !client.budget.withdraw(now) {
-        return Err(Stop::Exhausted(last.clone()));
-    }
-    let attempts = settlement.books().attempts_with_this_model();
-    let at = after(now, client.retry.pause(attempts, &client.rng)).max(opens);
-    if at < terms.deadline { Ok(at) } else { Err(Stop::Exhausted(last.clone())) }
-}
-
-async fn pause_until(settlement: &Settlement, at: Instant) -> Result<(), Stop> {
-    let terms = settlement.terms();
-    let mut watchdog = Watchdog::default();
-    let pause = guarded(&mut watchdog, &terms.place, terms.deadline, sleep_until(at));
-    pause.await.map_err(|alarm| match alarm {
-        Alarm::Limit => Stop::Deadline(Phase::Waiting),
-        Alarm::CutOff => Stop::CutOff,
-    })
-}
-
-fn emit_retry(settlement: &Settlement, failed: &Failed, at: Instant) {
-    settlement.terms().client.emitter.emit(|| Event::Retry {
-        endpoint: failed.endpoint.as_str(),
-        reason: failed.error.kind().label(),
-        delay: at.saturating_duration_since(failed.at),
-    });
 }

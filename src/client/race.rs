@@ -63,7 +63,8 @@ async fn hedged(
 }
 
 /// Starts an attempt beside `first`, where an endpoint the call has not tried is free at once and
-/// the client's budget allows it.
+/// the client's budget allows it. What is free is wanted by nobody: a queue hands it to whoever waits
+/// for it.
 fn start_beside(
     terms: &Terms,
     books: &mut Books,
@@ -72,7 +73,7 @@ fn start_beside(
 ) -> Option<Attempt> {
     let now = now();
     books.note_tried(first.key());
-    let demand = ask.demand().excluding(books.tried());
+    let demand = ask.demand(&terms.client).excluding(books.tried());
     let balancer = &terms.client.balancer;
     // Looked up before anything is taken: a hedge that cannot be costs no budget, and one that may
     // not be costs no endpoint its turn.
@@ -127,13 +128,13 @@ async fn both(
             books.conclude(terms, ended.attempt, opened)
         }
         Err(Failure::Provider(error)) => {
-            let failed = books.fail(ended.attempt, error);
+            let failed = books.fail(ended.attempt, error, None);
             let other = alone(terms, books, running).await?;
             Ok(other.map_err(|later| decisive(failed, later)))
         }
         Err(Failure::Deadline | Failure::CutOff) => {
             let stop = books.conclude(terms, ended.attempt, opened);
-            books.abandon(running.cancelled());
+            books.abandon(running.cancelled(), None);
             stop
         }
     }

@@ -13,24 +13,30 @@ use crate::client::llm_client::Inner;
 use crate::client::terms::Terms;
 use crate::error::{Error, Interrupted, ProviderError, Unavailable};
 use crate::event::Event;
-use crate::options::CallOptions;
+use crate::options::Call;
 use crate::outcome::{End, Outcome};
+use crate::queue::Slot;
+use crate::quota::Whose;
 use crate::report::{CallReport, Phase, ServedBy, Trail};
 use crate::response::ChatResponse;
 use crate::time::{Instant, now};
+use crate::usage::Usage;
 
 /// A running call: its terms and its books. Dropping it ends the call as cancelled.
 #[derive(Debug)]
 pub(super) struct Settlement {
     terms: Terms,
     books: Books,
+    /// The call's place in the queue, once it has passed.
+    slot: Option<Slot>,
     ended: bool,
 }
 
 impl Settlement {
     /// Starts a call; `Err` when the client takes no more.
-    pub(super) fn begin(client: &Arc<Inner>, options: &CallOptions) -> Result<Self, Error> {
-        Ok(Self { terms: Terms::of(client, options)?, books: Books::default(), ended: false })
+    pub(super) fn begin(client: &Arc<Inner>, call: &Call) -> Result<Self, Error> {
+        let (terms, books) = (Terms::of(client, call)?, Books::of(&call.request));
+        Ok(Self { terms, books, slot: None, ended: false })
     }
 
     pub(super) const fn terms(&self) -> &Terms {
@@ -46,6 +52,26 @@ impl Settlement {
         (&self.terms, &mut self.books)
     }
 
+    /// The terms, beside the call's place in the queue.
+    pub(super) const fn waiting(&mut self) -> (&Terms, &mut Option<Slot>) {
+        (&self.terms, &mut self.slot)
+    }
+
+    /// Goes on with `model`. The call's place was one for the model it leaves.
+    pub(super) fn fall_back(&mut self, model: Arc<str>) {
+        self.books.fall_back(model);
+        if let Some(slot) = self.slot.take() {
+            slot.settle(0);
+        }
+    }
+
+    /// The call is committed to `attempt`.
+    pub(super) fn committed(&self, attempt: &Attempt) {
+        if let (Some(slot), Some(ttft)) = (&self.slot, attempt.ttft()) {
+            slot.first_content(ttft);
+        }
+    }
+
     /// Ends the call with an answer.
     pub(super) fn succeed(mut self, attempt: Attempt, response: &ChatResponse) -> CallReport {
         let now = now();
@@ -55,12 +81,15 @@ impl Settlement {
             .with_rate_limits(response.rate_limits);
         self.books.succeed(attempt, outcome, now);
         self.terms.client.budget.deposit();
+        self.learn(&response.usage);
         self.end("success", now);
+        let cost = self.books.bill().cost();
         let total = now.saturating_duration_since(self.terms.start);
         let mut report = CallReport::new(served_by, total);
         report.attempts = self.books.take_trail();
         report.queued = self.books.queued();
         report.ttft = self.books.ttft();
+        report.cost = cost;
         report.fell_back_to = self.books.fallback().map(|model| (**model).to_owned());
         report
     }
@@ -95,17 +124,31 @@ impl Settlement {
         mut self,
         attempt: Attempt,
         error: ProviderError,
+        usage: Option<Usage>,
         partial: ChatResponse,
     ) -> Error {
-        let failed = self.books.fail(attempt, error);
+        let failed = self.books.fail(attempt, error, usage);
         self.fail(|trail| {
             let interrupted = Interrupted::new(failed.endpoint, failed.error, partial, *trail);
             Error::Interrupted(Box::new(interrupted))
         })
     }
 
+    /// What the call used teaches the estimates of the calls to come.
+    fn learn(&self, usage: &Usage) {
+        let Terms { client, request, tenant, .. } = &self.terms;
+        if let Some(quota) = &client.quota {
+            let whose = Whose::new(tenant.as_ref(), request.model.as_deref(), &[]);
+            quota.learn(request, usage, &whose);
+        }
+    }
+
     fn end(&mut self, outcome: &'static str, now: Instant) {
         self.ended = true;
+        let tokens = self.books.bill().settle(now);
+        if let Some(slot) = self.slot.take() {
+            slot.settle(tokens);
+        }
         self.terms.place.release();
         self.terms.client.emitter.emit(|| Event::CallEnded {
             outcome,

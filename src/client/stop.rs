@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use crate::admission::{NotQueued, OverQuota, QueueRefusal};
 use crate::balance::NoLease;
 use crate::client::fallback::FallbackOn;
 use crate::client::settlement::Settlement;
 use crate::error::{Error, NoEndpoint, ProviderError};
 use crate::outcome::Retry;
+use crate::queue::{Refused, Scope};
+use crate::quota::Denied;
 use crate::report::{EndpointId, Phase};
 use crate::time::Instant;
 
@@ -40,6 +43,10 @@ pub(super) enum Stop {
     NoEndpoint(NoEndpoint),
     /// No endpoint can serve it before so much time has passed, if that is known.
     Unavailable(Option<Duration>),
+    /// A quota stands against it.
+    Denied(Box<Denied>),
+    /// The queue did not let it wait, or no longer.
+    NotQueued(QueueRefusal),
     /// The call's deadline has passed.
     Deadline(Phase),
     /// The client ends its running calls.
@@ -57,6 +64,18 @@ impl Stop {
         }
     }
 
+    /// The queue gave up on it, for a reason that is neither the gate's nor the call's end.
+    pub(super) fn not_queued<E>(refused: &Refused<E>) -> Self {
+        Self::NotQueued(match *refused {
+            Refused::Full { scope, depth } => {
+                QueueRefusal::Full { depth, of_tenant: scope == Scope::Tenant }
+            }
+            Refused::WouldMissDeadline { eta } => QueueRefusal::WouldMissDeadline { eta },
+            Refused::TimedOut { waited } => QueueRefusal::TimedOut { waited },
+            Refused::Closed | Refused::Never(_) => return Self::CutOff,
+        })
+    }
+
     /// The reason this gives for going on with another model; `None` where the call is over.
     pub(super) fn reason_to_fall_back(&self) -> Option<FallbackOn> {
         match self {
@@ -69,7 +88,10 @@ impl Stop {
             Self::Exhausted(_) | Self::NoEndpoint(_) | Self::Unavailable(_) => {
                 Some(FallbackOn::Unavailable)
             }
-            Self::Deadline(_) | Self::CutOff => None,
+            // A full queue is full for all models.
+            Self::NotQueued(QueueRefusal::Full { .. }) => None,
+            Self::NotQueued(_) => Some(FallbackOn::Unavailable),
+            Self::Denied(_) | Self::Deadline(_) | Self::CutOff => None,
         }
     }
 
@@ -84,8 +106,19 @@ impl Stop {
             }
             Self::NoEndpoint(never) => settlement.fail(|_| Error::NoEndpoint(never)),
             Self::Unavailable(retry_after) => settlement.unavailable(model, retry_after),
+            Self::Denied(denied) => settlement.fail(|_| over_quota(*denied)),
+            Self::NotQueued(why) => {
+                let model = model.map(str::to_owned);
+                settlement.fail(|trail| Error::Queue(Box::new(NotQueued::new(why, model, *trail))))
+            }
             Self::Deadline(phase) => settlement.deadline_passed(phase, None),
             Self::CutOff => settlement.fail(|trail| Error::Closed { trail }),
         }
     }
+}
+
+fn over_quota(denied: Denied) -> Error {
+    let never = denied.is_never();
+    let over = Box::new(OverQuota::from(denied));
+    if never { Error::LargerThanQuota(over) } else { Error::Quota(over) }
 }

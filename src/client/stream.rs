@@ -103,10 +103,19 @@ impl CompletionStream {
 
 impl Running {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Chunk, Failure>> {
-        match self.opened.primed.pop_front() {
-            Some(chunk) => Poll::Ready(Ok(chunk)),
-            None => self.opened.poll_chunk(cx, &self.settlement.terms().place),
-        }
+        let chunk = match self.opened.primed.pop_front() {
+            Some(chunk) => self.bill(chunk),
+            None => match ready!(self.opened.poll_chunk(cx, &self.settlement.terms().place)) {
+                Ok(chunk) => self.bill(chunk),
+                Err(failure) => return Poll::Ready(Err(failure)),
+            },
+        };
+        Poll::Ready(Ok(chunk))
+    }
+
+    fn bill(&mut self, chunk: Chunk) -> Chunk {
+        self.settlement.parts().1.bill().receive(chunk.bytes());
+        chunk
     }
 
     fn complete(self) -> Box<Completion> {
@@ -120,14 +129,15 @@ impl Running {
     fn fail(self, failure: Failure) -> Error {
         let Self { mut opened, attempt, mut settlement } = self;
         let partial = opened.upstream.take_response();
+        let usage = (!partial.usage.is_unknown()).then_some(partial.usage);
         match failure {
-            Failure::Provider(error) => settlement.interrupted(attempt, error, partial),
+            Failure::Provider(error) => settlement.interrupted(attempt, error, usage, partial),
             Failure::Deadline => {
-                settlement.parts().1.abandon(attempt);
+                settlement.parts().1.abandon(attempt, usage);
                 settlement.deadline_passed(Phase::Streaming, Some(partial))
             }
             Failure::CutOff => {
-                settlement.parts().1.abandon(attempt);
+                settlement.parts().1.abandon(attempt, usage);
                 settlement.fail(|trail| Error::Closed { trail })
             }
         }

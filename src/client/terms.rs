@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::client::active::ActiveCall;
 use crate::client::llm_client::Inner;
 use crate::error::Error;
-use crate::options::{CallOptions, Timeouts};
+use crate::options::{Call, TenantId, Timeouts};
+use crate::request::ChatRequest;
 use crate::time::{Instant, after, now};
 
 /// The terms of a running call: its place among the client's calls and its limits. They do not
@@ -14,6 +15,8 @@ use crate::time::{Instant, after, now};
 pub(super) struct Terms {
     pub(super) client: Arc<Inner>,
     pub(super) place: ActiveCall,
+    pub(super) request: Arc<ChatRequest>,
+    pub(super) tenant: Option<TenantId>,
     pub(super) start: Instant,
     pub(super) deadline: Instant,
     pub(super) timeouts: Timeouts,
@@ -25,14 +28,17 @@ pub(super) struct Terms {
 
 impl Terms {
     /// Starts a call; `Err` when the client takes no more.
-    pub(super) fn of(client: &Arc<Inner>, options: &CallOptions) -> Result<Self, Error> {
+    pub(super) fn of(client: &Arc<Inner>, call: &Call) -> Result<Self, Error> {
         let closed = || Error::Closed { trail: Box::default() };
+        let options = &call.options;
         let place = client.active.enter().ok_or_else(closed)?;
         let start = now();
         let timeouts = options.timeouts.unwrap_or(client.timeouts);
         let total = || after(start, timeouts.total);
         Ok(Self {
             place,
+            request: Arc::clone(&call.request),
+            tenant: options.tenant.clone(),
             start,
             deadline: options.deadline.map_or_else(total, |deadline| deadline.resolve(start)),
             timeouts,

@@ -61,6 +61,13 @@ impl Watchdog {
     }
 }
 
+impl Watchdog {
+    /// Whether anything had to be waited for.
+    pub(super) const fn is_armed(&self) -> bool {
+        self.armed.is_some()
+    }
+}
+
 impl Armed {
     fn new(call: &ActiveCall, limit: Instant) -> Self {
         Self { sleep: Box::pin(sleep_until(limit)), cutting: Box::pin(call.cutting()) }

@@ -116,7 +116,8 @@ impl RequestQueue {
         Ok((Slot::new(&self.inner, place, now, account), pass))
     }
 
-    /// The gate may have opened: whoever's turn it is asks it.
+    /// The gate may have opened: whoever's turn it is asks it. Costs next to nothing while nobody
+    /// waits.
     ///
     /// May be called from within a gate, a pass's destructor, or anywhere else.
     pub fn reopen(&self) {
@@ -142,6 +143,12 @@ impl RequestQueue {
     /// Waits until no call waits and none is running.
     pub async fn drained(&self) {
         self.inner.until(Inner::is_idle).await;
+    }
+
+    /// How many calls wait. One atomic load.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.inner.waiting()
     }
 
     /// Whether it takes no more calls.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admission::OverQuota;
 use crate::options::TenantId;
 use crate::quota::limits::{Dimension, OnLimit};
 
@@ -21,14 +22,22 @@ pub enum Level {
     Key(Arc<str>),
 }
 
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Level {
+    /// Its name: for a key, the one it was configured under.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        match self {
             Self::Global => "global",
             Self::Tenant => "tenant",
             Self::TenantModel => "tenant and model",
             Self::Key(name) => name,
-        })
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
     }
 }
 
@@ -69,6 +78,20 @@ pub enum Reason {
         /// How many it keeps.
         most: usize,
     },
+}
+
+impl Reason {
+    /// What the limit counts: a dimension's label, `"concurrency"` or `"scopes"`.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::TooLarge { dimension, .. }
+            | Self::Rate { dimension, .. }
+            | Self::Budget { dimension, .. } => dimension.label(),
+            Self::Concurrency { .. } => "concurrency",
+            Self::Saturated { .. } => "scopes",
+        }
+    }
 }
 
 /// A call that does not fit its quota.
@@ -149,3 +172,11 @@ impl fmt::Display for Denied {
 }
 
 impl std::error::Error for Denied {}
+
+impl From<Denied> for OverQuota {
+    fn from(denied: Denied) -> Self {
+        let (level, limit) = (denied.level.label().to_owned(), denied.reason.label());
+        let (tenant, after) = (denied.tenant.clone(), denied.retry_after());
+        Self::new(level, limit, denied).of(tenant).retry_after(after)
+    }
+}

@@ -6,6 +6,7 @@
 
 mod cancellation;
 mod changes;
+mod contention;
 mod deadlines;
 mod doubles;
 mod estimates;
@@ -14,7 +15,10 @@ mod health;
 mod hedging;
 mod leases;
 mod limits;
+mod listeners;
 mod outcomes;
+mod queueing;
+mod quotas;
 mod retries;
 mod secrets;
 mod strategies;

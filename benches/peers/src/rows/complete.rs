@@ -1,4 +1,4 @@
-//! A whole call, against the bare provider call that it ends in.
+//! A whole call, quota and queue included, against the bare provider call that it ends in.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use evenkeel::time::now;
 use evenkeel::{
-    Call, CallContext, Capabilities, ChatRequest, ChatResponse, Endpoint, LlmClient, Provider,
-    ProviderError, async_trait,
+    Call, CallContext, Capabilities, ChatRequest, ChatResponse, Endpoint, Limits, LlmClient,
+    Provider, ProviderError, QuotaLimiter, RequestQueue, TenantId, async_trait,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -37,13 +37,22 @@ fn bare(runtime: &Runtime, request: &Arc<ChatRequest>) -> impl FnMut() {
 }
 
 fn whole(runtime: &Runtime, request: &Arc<ChatRequest>) -> impl FnMut() {
+    let limits = Limits::new().requests_per_minute(1 << 30).tokens_per_minute(1 << 40);
     let client = LlmClient::builder()
+        .quota(QuotaLimiter::builder().per_tenant(limits).build().expect("limits"))
+        .queue(RequestQueue::builder().build().expect("defaults"))
         .endpoint(Endpoint::new(Instantaneous("a")).weight(3))
         .endpoint(Endpoint::new(Instantaneous("b")))
         .endpoint(Endpoint::new(Instantaneous("c")))
         .build()
         .expect("three endpoints with weights");
-    move || drop(black_box(runtime.block_on(client.complete(Call::from(Arc::clone(request))))))
+    let tenant = TenantId::new("acme");
+    move || {
+        drop(black_box(
+            runtime
+                .block_on(client.complete(Call::from(Arc::clone(request)).tenant(tenant.clone()))),
+        ))
+    }
 }
 
 /// Answers whole, at once.

@@ -1,0 +1,40 @@
+//! Taking a call's part of its tenant's quota, before anything is asked of a backend.
+
+use crate::client::settlement::Settlement;
+use crate::client::stop::Stop;
+use crate::client::watchdog::{Alarm, Watchdog, guarded};
+use crate::event::Event;
+use crate::options::Call;
+use crate::quota::Whose;
+use crate::report::Phase;
+use crate::time::{Instant, now};
+
+/// Takes what the call is expected to use, or waits for it where its limits say so. Returns when the
+/// call goes on.
+pub(super) async fn reserve(settlement: &mut Settlement, call: &Call) -> Result<Instant, Stop> {
+    let (terms, books) = settlement.parts();
+    let Some(quota) = &terms.client.quota else { return Ok(terms.start) };
+    let model = call.request.model.as_deref();
+    let whose = Whose::new(call.options.tenant.as_ref(), model, &call.options.quota_keys);
+    let quote = terms.client.balancer.quote(&call.request, model, terms.start);
+    let amounts = quota.estimate(&call.request, quote.input_tokens, &whose, quote.price);
+
+    let reserving = quota.reserve(&whose, &amounts, terms.deadline);
+    let mut watchdog = Watchdog::default();
+    match guarded(&mut watchdog, &terms.place, terms.deadline, reserving).await {
+        Ok(Ok(reservation)) => {
+            books.bill().hold(reservation);
+            Ok(if watchdog.is_armed() { now() } else { terms.start })
+        }
+        Ok(Err(denied)) => {
+            terms.client.emitter.emit(|| Event::QuotaDenied {
+                level: denied.level.label(),
+                limit: denied.reason.label(),
+                retry_after: denied.retry_after(),
+            });
+            Err(Stop::Denied(Box::new(denied)))
+        }
+        Err(Alarm::Limit) => Err(Stop::Deadline(Phase::Waiting)),
+        Err(Alarm::CutOff) => Err(Stop::CutOff),
+    }
+}

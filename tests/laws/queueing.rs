@@ -1,0 +1,341 @@
+//! Calls that wait for an endpoint, through the whole client.
+
+use std::time::Duration;
+
+use evenkeel::admission::QueueRefusal;
+use evenkeel::balance::EndpointLimits;
+use evenkeel::client::{HedgePolicy, LlmClientBuilder, RetryPolicy};
+use evenkeel::testing::{Answer, ScriptedProvider, drop_at_every_poll};
+use evenkeel::{
+    Call, ChatRequest, Endpoint, Error, ErrorKind, LlmClient, Priority, RequestQueue, time,
+};
+use futures::StreamExt as _;
+use futures::future::{join, join_all};
+
+use crate::doubles::{Notebook, always, assert_nothing_is_held, seconds, tried};
+
+fn queue() -> RequestQueue {
+    RequestQueue::builder().patience(1.0).build().unwrap()
+}
+
+fn builder_over<const N: usize>(endpoints: [Endpoint; N]) -> LlmClientBuilder {
+    let builder = LlmClient::builder().seed(1).queue(queue());
+    endpoints.into_iter().fold(builder, LlmClientBuilder::endpoint)
+}
+
+/// One call at a time.
+fn single(provider: &ScriptedProvider) -> Endpoint {
+    Endpoint::new(provider.clone()).limits(EndpointLimits::new().concurrency(1))
+}
+
+fn question() -> ChatRequest {
+    ChatRequest::new("m").user("q")
+}
+
+fn takes(id: &str, time: Duration) -> ScriptedProvider {
+    always(id, Answer::text("done").delay(time))
+}
+
+fn waiting(client: &LlmClient) -> usize {
+    client.queue().unwrap().depth()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_waits_for_a_full_endpoint_instead_of_failing() {
+    let provider = takes("only", seconds(2));
+    let notebook = Notebook::default();
+    let client = builder_over([single(&provider)]).observer(notebook.clone()).build().unwrap();
+    let start = time::now();
+    let calls = (0..3).map(|_| async {
+        let done = client.complete(question()).await.unwrap();
+        (done.report.queued.as_secs(), start.elapsed().as_secs())
+    });
+    assert_eq!(join_all(calls).await, [(0, 2), (2, 4), (4, 6)]);
+    assert_eq!(notebook.count("Queued"), 2);
+    assert_nothing_is_held(&client, [&provider]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_goes_to_whichever_endpoint_frees_first() {
+    let (slow, quick) = (takes("slow", seconds(10)), takes("quick", seconds(3)));
+    let client = builder_over([single(&slow), single(&quick)]).build().unwrap();
+    let busy = join(client.complete(question()), client.complete(question()));
+    let third = async {
+        let done = client.complete(question()).await.unwrap();
+        (tried(&done.report.attempts), done.report.queued)
+    };
+    let (_, third) = join(busy, third).await;
+    assert_eq!(third, (vec!["quick".to_owned()], seconds(3)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_limit_window_is_waited_out_on_the_same_endpoint() {
+    let provider = ScriptedProvider::new("only")
+        .repeat(5, Answer::rate_limited(seconds(7)))
+        .forever(Answer::text("done"));
+    let client = builder_over([Endpoint::new(provider.clone())])
+        .retry(RetryPolicy::never())
+        .build()
+        .unwrap();
+    let done = client.complete(question()).await.unwrap();
+    assert_eq!(done.report.attempts.len(), 6, "refusals for the rate are not counted");
+    assert!(done.report.queued >= seconds(35), "{:?}", done.report.queued);
+    assert_nothing_is_held(&client, [&provider]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn windows_without_end_are_not_waited_for_without_end() {
+    let provider = always("only", Answer::rate_limited(Duration::from_millis(50)));
+    let client = builder_over([Endpoint::new(provider.clone())])
+        .retry(RetryPolicy::never())
+        .build()
+        .unwrap();
+    let error = client.complete(question()).await.unwrap_err();
+    assert!(matches!(error, Error::Exhausted { .. }), "{error}");
+    assert_eq!(provider.counts().started, 33);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_that_opens_too_late_is_not_waited_for() {
+    let provider = always("only", Answer::rate_limited(seconds(60)));
+    let client = builder_over([Endpoint::new(provider.clone())]).build().unwrap();
+    let start = time::now();
+    let error = client.complete(question().deadline_in(seconds(30))).await.unwrap_err();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert!(error.retry_after().unwrap() >= seconds(60), "{error}");
+    assert_eq!(error.trail().len(), 1);
+    // Nor by the calls after it.
+    let error = client.complete(question().deadline_in(seconds(30))).await.unwrap_err();
+    let Error::Queue(refused) = &error else { panic!("{error}") };
+    assert!(matches!(refused.why, QueueRefusal::WouldMissDeadline { .. }));
+    assert!(error.retry_after().unwrap() >= seconds(60));
+    assert_eq!(provider.counts().started, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_is_retried_after_its_pause_and_keeps_its_place() {
+    let provider = ScriptedProvider::new("only")
+        .then(Answer::error(ErrorKind::Server).delay(seconds(1)))
+        .forever(Answer::text("done").delay(seconds(1)));
+    let client = builder_over([single(&provider)]).build().unwrap();
+    let first = async { client.complete(question()).await.unwrap().report };
+    let second = async { client.complete(question()).await.unwrap().report };
+    let (first, second) = join(first, second).await;
+    assert_eq!((first.attempts.len(), second.attempts.len()), (2, 1));
+    assert_nothing_is_held(&client, [&provider]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_goes_before_what_its_tenant_asked_for_later() {
+    let provider = ScriptedProvider::new("only")
+        .then(Answer::rate_limited(seconds(5)))
+        .forever(Answer::text("done").delay(seconds(1)));
+    let client = builder_over([single(&provider)]).build().unwrap();
+    let start = time::now();
+    let ended = |call: Call| async {
+        client.complete(call).await.unwrap();
+        start.elapsed()
+    };
+    let retried = ended(question().tenant("t"));
+    let later = async {
+        time::sleep_until(start + seconds(1)).await;
+        ended(question().tenant("t")).await
+    };
+    let (retried, later) = join(retried, later).await;
+    assert!(retried < later, "{retried:?}, {later:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_endpoint_lacks_for_good_is_not_waited_for() {
+    let provider = always("only", Answer::error(ErrorKind::ModelNotFound));
+    let client = builder_over([Endpoint::new(provider.clone())]).build().unwrap();
+    let start = time::now();
+    let error = client.complete(question()).await.unwrap_err();
+    assert!(matches!(error, Error::Refused { .. } | Error::Unavailable(_)), "{error}");
+    assert_eq!((start.elapsed(), provider.counts().started), (Duration::ZERO, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_model_is_refused_at_once() {
+    let provider = takes("only", seconds(1));
+    let client = builder_over([Endpoint::new(provider).model("m")]).build().unwrap();
+    let error = client.complete(ChatRequest::new("other").user("q")).await.unwrap_err();
+    assert!(matches!(error, Error::NoEndpoint(_)), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_holds_its_place_until_its_end() {
+    let provider = always("only", Answer::text("one two three").pace(seconds(1)));
+    let client = builder_over([single(&provider)]).build().unwrap();
+    let mut stream = client.stream(question()).await.unwrap();
+    let second = async {
+        let done = client.complete(question()).await.unwrap();
+        done.report.queued
+    };
+    let first = async { while stream.next().await.is_some() {} };
+    let ((), queued) = join(first, second).await;
+    assert_eq!(queued, seconds(2), "the first word was there before");
+    assert_eq!(client.queue().unwrap().stats().running, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_stream_lets_the_next_call_pass_at_once() {
+    let provider = always("only", Answer::text("one two three").pace(seconds(1)));
+    let client = builder_over([single(&provider)]).build().unwrap();
+    let stream = client.stream(question()).await.unwrap();
+    let start = time::now();
+    let second = async { client.stream(question()).await.unwrap().ttft() };
+    let leave = async {
+        time::sleep_until(start + Duration::from_millis(300)).await;
+        drop(stream);
+    };
+    let (ttft, ()) = join(second, leave).await;
+    assert_eq!(ttft, Some(Duration::from_millis(1_300)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_says_so() {
+    let provider = takes("only", seconds(5));
+    let queue = RequestQueue::builder().max_depth(1).patience(1.0).build().unwrap();
+    let client = LlmClient::builder().endpoint(single(&provider)).queue(queue).build().unwrap();
+    let calls = (0..3).map(|_| client.complete(question().tenant("t")));
+    let ended = join_all(calls).await;
+    let refused: Vec<_> = ended.iter().filter_map(|ended| ended.as_ref().err()).collect();
+    let [Error::Queue(refused)] = refused[..] else { panic!("{refused:?}") };
+    assert!(matches!(refused.why, QueueRefusal::Full { depth: 1, .. }), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_ends_the_wait() {
+    let provider = takes("only", seconds(50));
+    let client = builder_over([single(&provider)]).build().unwrap();
+    let second = async {
+        let start = time::now();
+        let error = client.complete(question().deadline_in(seconds(3))).await.unwrap_err();
+        assert_eq!((error.label(), start.elapsed()), ("deadline", seconds(3)));
+        assert_eq!(waiting(&client), 0);
+    };
+    let _ = join(client.complete(question()), second).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_queues_own_bound_ends_the_wait_too() {
+    let provider = takes("only", seconds(50));
+    let queue = RequestQueue::builder().max_wait(seconds(2)).patience(1.0).build().unwrap();
+    let client = LlmClient::builder().endpoint(single(&provider)).queue(queue).build().unwrap();
+    let second = async {
+        let error = client.complete(question()).await.unwrap_err();
+        assert_eq!(error.label(), "queue_timeout", "{error}");
+    };
+    let _ = join(client.complete(question()), second).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn urgent_calls_go_first() {
+    let provider = takes("only", seconds(1));
+    let client = builder_over([single(&provider)]).build().unwrap();
+    let start = time::now();
+    let of = |priority| {
+        let call = question().priority(priority);
+        let client = &client;
+        async move {
+            client.complete(call).await.unwrap();
+            start.elapsed().as_secs()
+        }
+    };
+    let calls = [Priority::Normal, Priority::Batch, Priority::Normal, Priority::Interactive];
+    assert_eq!(join_all(calls.map(of)).await, [1, 4, 3, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_the_endpoints_lets_waiting_calls_pass() {
+    let busy = takes("busy", seconds(50));
+    let client = builder_over([single(&busy)]).build().unwrap();
+    let second = async { client.complete(question()).await.unwrap().report };
+    let add = async {
+        time::sleep_until(time::now() + seconds(4)).await;
+        client.balancer().add(single(&takes("new", seconds(1)))).unwrap();
+    };
+    let (_, (second, ())) = join(client.complete(question()), join(second, add)).await;
+    assert_eq!((tried(&second.attempts), second.queued), (vec!["new".to_owned()], seconds(4)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_client_frees_is_handed_over_as_well() {
+    let provider = takes("only", seconds(2));
+    let balancer = evenkeel::Balancer::builder().endpoint(single(&provider)).build().unwrap();
+    let other = LlmClient::builder().balancer(balancer.clone()).build().unwrap();
+    let client = LlmClient::builder().balancer(balancer).queue(queue()).build().unwrap();
+    let (first, second) = join(other.complete(question()), client.complete(question())).await;
+    first.unwrap();
+    assert_eq!(second.unwrap().report.queued, seconds(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hedge_takes_no_place_that_others_wait_for() {
+    let (slow, spare) = (takes("slow", seconds(9)), takes("spare", seconds(3)));
+    let client = builder_over([single(&slow), single(&spare)])
+        .hedge(HedgePolicy::after(seconds(4)))
+        .retry(RetryPolicy::new().budget(1.0, 100.0))
+        .build()
+        .unwrap();
+    let calls = (0..5).map(|_| async { client.complete(question()).await.unwrap().report });
+    let reports = join_all(calls).await;
+    let attempts = reports.iter().flat_map(|report| report.attempts.iter());
+    let hedges: Vec<_> = attempts.filter(|attempt| attempt.hedge).collect();
+    // The spare endpoint is somebody's until 12 s; what then waits for the slow one is hedged there.
+    assert!(hedges.iter().all(|hedge| hedge.started >= seconds(12)), "{hedges:?}");
+    assert!(!hedges.is_empty(), "the last call is slow, and the spare endpoint free");
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_the_client_ends_calls_that_wait() {
+    let provider = takes("only", seconds(50));
+    let client = builder_over([single(&provider)]).build().unwrap();
+    let drain = async { client.drain(time::now() + seconds(5)).await.cut_off };
+    let (first, (second, cut_off)) =
+        join(client.complete(question()), join(client.complete(question()), drain)).await;
+    assert_eq!((first.unwrap_err().label(), second.unwrap_err().label()), ("closed", "closed"));
+    assert_eq!((cut_off, waiting(&client)), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_call_dropped_at_any_poll_leaves_its_place() {
+    let provider = takes("only", seconds(1));
+    let client = builder_over([single(&provider)]).build().unwrap();
+    let done = drop_at_every_poll(
+        || async {
+            let busy = client.stream(question()).await.unwrap();
+            let release = async {
+                time::sleep_until(time::now() + seconds(1)).await;
+                drop(busy);
+            };
+            join(client.complete(question()), release).await.0
+        },
+        |polls| {
+            assert_nothing_is_held(&client, [&provider]);
+            let stats = client.queue().unwrap().stats();
+            assert_eq!((stats.depth, stats.running), (0, 0), "after {polls} polls");
+        },
+    )
+    .await;
+    assert_eq!(done.unwrap().text(), "done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_model_has_a_place_of_its_own() {
+    let (small, large) = (takes("small", seconds(5)), takes("large", seconds(1)));
+    let client = builder_over([single(&small).model("m"), single(&large).model("spare")])
+        .fallback(evenkeel::client::Fallback::new("m").to("spare"))
+        .build()
+        .unwrap();
+    let second = async {
+        let call = question().deadline_in(seconds(3));
+        client.complete(call).await
+    };
+    let (first, second) = join(client.complete(question()), second).await;
+    first.unwrap();
+    // Nothing is known of how long the wait will be, so it waits for its own model to the end.
+    assert_eq!(second.unwrap_err().label(), "deadline");
+    assert_eq!(client.queue().unwrap().stats().running, 0);
+}
