@@ -261,6 +261,13 @@ impl Desk {
         self.tell_watchers(then);
     }
 
+    /// A call has ended and nobody could pass: its pass may be dropped only after its slot was.
+    pub(crate) fn look_soon(&mut self, at: Instant, then: &mut Aftermath) {
+        if self.alarm.is_none() {
+            self.look_again(at, then);
+        }
+    }
+
     /// The waiter has claimed what it was granted.
     pub(crate) fn claimed(&mut self, id: WaiterId) -> Option<Account> {
         if let Phase::Granted { until, .. } = self.state.seat_of(id)?.phase {

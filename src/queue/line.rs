@@ -58,7 +58,7 @@ impl<G: Gate> Line<G> {
     }
 
     /// What was decided.
-    fn claim(&mut self) -> Option<Outcome<G>> {
+    pub(super) fn claim(&mut self) -> Option<Outcome<G>> {
         let decision = self.waiter.decision()?;
         self.left = true;
         let account = self.inner.claimed(self.id);

@@ -2,6 +2,7 @@
 
 pub(crate) mod complete;
 pub(crate) mod pick;
+pub(crate) mod queue;
 mod row;
 
 pub(crate) use row::{Goal, Row, all};
