@@ -77,6 +77,10 @@ mod modelled {
                     self.counted().store(value, order);
                 }
 
+                pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
+                    self.counted().swap(value, order)
+                }
+
                 pub(crate) fn compare_exchange(
                     &self,
                     current: $value,

@@ -81,11 +81,16 @@ impl AdaptiveLimit {
         self.current.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn observe(&self, ttft: Duration, running: usize, now: Instant) {
+    /// Whether the limit has risen.
+    pub(crate) fn observe(&self, ttft: Duration, running: usize, now: Instant) -> bool {
         let mut gradient = self.gradient.lock();
-        if gradient.observe(ttft.as_secs_f64(), running, now, &self.policy) {
-            self.current.store(gradient.limit as usize, Ordering::Relaxed);
+        if !gradient.observe(ttft.as_secs_f64(), running, now, &self.policy) {
+            return false;
         }
+        let (before, limit) = (self.current(), gradient.limit as usize);
+        // Relaxed: the word stands alone, and is written under the lock.
+        self.current.store(limit, Ordering::Relaxed);
+        limit > before
     }
 }
 

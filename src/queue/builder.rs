@@ -7,7 +7,6 @@ use crate::options::TenantId;
 use crate::queue::adaptive::{AdaptiveLimit, AdaptivePolicy};
 use crate::queue::request_queue::RequestQueue;
 use crate::queue::settings::QueueSettings;
-use crate::queue::state::State;
 
 /// Configures a [`RequestQueue`].
 #[derive(Debug, Default)]
@@ -76,6 +75,6 @@ impl QueueBuilder {
             policy.validate()?;
         }
         let adaptive = self.adaptive.map(AdaptiveLimit::new);
-        Ok(RequestQueue::from_parts(State::new(self.settings), adaptive))
+        Ok(RequestQueue::from_parts(self.settings, adaptive))
     }
 }

@@ -1,14 +1,16 @@
 //! Handing freed capacity to whoever's turn it is.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::queue::fair::WaiterId;
-use crate::queue::lane::Waiting;
-use crate::queue::refused::Refused;
-use crate::queue::state::{LaneKey, State};
+use smallvec::SmallVec;
+
+use crate::queue::refused::{Refused, Scope};
+use crate::queue::room::Room;
+use crate::queue::seats::WaiterId;
+use crate::queue::state::{Account, LaneNo, Phase, State};
 use crate::queue::waiter::{Offer, Offered};
 use crate::time::{Instant, after};
 
@@ -21,239 +23,291 @@ const BACKUP: Duration = Duration::from_millis(50);
 
 /// Everything under the queue's lock.
 pub(crate) struct Desk {
-    pub(crate) state: State,
-    waiters: HashMap<WaiterId, Arc<dyn Offer>>,
+    pub(crate) state: State<Arc<dyn Offer>>,
     /// Granted and not claimed yet, by when that must happen.
     granted: BTreeSet<(Instant, WaiterId)>,
-    grants: HashMap<WaiterId, Grant>,
-    /// Who holds the timers of each lane, and for when, as they were told last.
-    told: HashMap<LaneKey, Told>,
+    /// Who holds the timer, and who the backup.
+    watchers: [Option<WaiterId>; 2],
+    /// When somebody has to look, if nothing happens before.
+    alarm: Option<Instant>,
+    /// From when on nobody waits any more.
+    over: Option<Instant>,
 }
-
-/// What a waiter was granted, so that it can be put back.
-pub(crate) struct Grant {
-    offer: Arc<dyn Offer>,
-    pub(crate) lane: LaneKey,
-    pub(crate) waiting: Waiting,
-    until: Instant,
-}
-
-type Told = (Option<Instant>, [Option<WaiterId>; 2]);
 
 /// What is to be done once the lock is released: tasks to wake, and passes to give back. Neither
 /// may happen under the lock, for both run code that may come back to the queue.
 #[derive(Default)]
 pub(crate) struct Aftermath {
-    wakes: Vec<Arc<dyn Offer>>,
+    wakes: SmallVec<[Arc<dyn Offer>; 2]>,
     given_back: Vec<Box<dyn Send>>,
 }
 
+/// What a lane's gate said.
+enum Answer {
+    Granted(WaiterId),
+    /// It was told why already.
+    Decided(WaiterId),
+    Refused(WaiterId, Refused<Infallible>),
+    /// Nobody who was asked for may pass.
+    Closed(Option<Instant>),
+}
+
 impl Aftermath {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.wakes.is_empty() && self.given_back.is_empty()
+    }
+
     /// Does it; whether something was given back, so that the gate may have opened.
     pub(crate) fn carry_out(self) -> bool {
+        let opened = !self.given_back.is_empty();
+        drop(self.given_back);
         self.wakes.iter().for_each(|offer| offer.wake());
-        !self.given_back.is_empty()
+        opened
     }
 }
 
 impl Desk {
-    pub(crate) fn new(state: State) -> Self {
-        Self {
-            state,
-            waiters: HashMap::new(),
-            granted: BTreeSet::new(),
-            grants: HashMap::new(),
-            told: HashMap::new(),
+    pub(crate) fn new(state: State<Arc<dyn Offer>>) -> Self {
+        Self { state, granted: BTreeSet::new(), watchers: [None; 2], alarm: None, over: None }
+    }
+
+    /// Lets through whoever may pass, in every lane.
+    pub(crate) fn dispatch(&mut self, now: Instant, room: &Room, then: &mut Aftermath) {
+        self.reclaim(now, room, then);
+        let (mut alarm, mut from) = (None, 0);
+        while let Some(lane) = self.state.busy_lane_from(from) {
+            from = lane + 1;
+            while self.let_one_through(lane, now, room, then) {}
+            alarm = earlier(alarm, self.state.lane(lane).and_then(|lane| lane.alarm()));
         }
+        self.alarm = earlier(alarm, self.granted.first().map(|&(until, _)| until));
+        self.tell_watchers(then);
     }
 
-    pub(crate) fn seat(&mut self, id: WaiterId, offer: Arc<dyn Offer>) {
-        self.waiters.insert(id, offer);
-    }
-
-    /// Lets through whoever may pass, in every lane, as long as `room` allows.
-    pub(crate) fn dispatch(&mut self, now: Instant, room: &dyn Fn() -> bool) -> Aftermath {
-        let mut aftermath = Aftermath::default();
-        self.reclaim(now, &mut aftermath);
-        for lane in self.state.busy_lanes() {
-            self.dispatch_lane(&lane, now, room, &mut aftermath);
-            self.tell_watchers(&lane, &mut aftermath);
-        }
-        aftermath
-    }
-
-    fn dispatch_lane(
+    /// Whether there may be another one.
+    fn let_one_through(
         &mut self,
-        key: &LaneKey,
+        lane: LaneNo,
         now: Instant,
-        room: &dyn Fn() -> bool,
-        aftermath: &mut Aftermath,
-    ) {
-        let aging = self.state.settings().aging;
-        loop {
-            let Some(lane) = self.state.lane_mut(key) else { return };
-            if lane.is_empty() || lane.allowance(now) == 0 || !room() {
-                return;
-            }
-            let order = lane.order(now, aging);
-            if !self.offer_in_order(key, &order, now, aftermath) {
-                return;
-            }
-        }
-    }
-
-    /// Offers to one after the other until something is granted; whether it was. One that does not
-    /// fit may be passed, but not for ever.
-    fn offer_in_order(
-        &mut self,
-        key: &LaneKey,
-        order: &[WaiterId],
-        now: Instant,
-        aftermath: &mut Aftermath,
+        room: &Room,
+        then: &mut Aftermath,
     ) -> bool {
-        let mut opens: Option<Instant> = None;
-        for &id in order {
-            let Some(offer) = self.waiters.get(&id).map(Arc::clone) else { continue };
-            match offer.offer(now) {
-                Offered::Granted => {
-                    self.granted(id, offer, now, aftermath);
-                    return true;
+        if !self.state.lane_mut(lane).is_some_and(|lane| !lane.is_empty() && lane.lets_pass(now)) {
+            return false;
+        }
+        let reserved = room.reserve();
+        let answer = self.ask(lane, reserved, now);
+        let takes_room = match &answer {
+            Answer::Granted(id) => self.state.seat_of(*id).is_some_and(|s| !s.waiting.returns),
+            _ => false,
+        };
+        if takes_room {
+            room.keep();
+        } else if reserved {
+            room.give_back();
+        }
+        self.act_on(answer, lane, now, then)
+    }
+
+    /// Asks for one after the other until something is decided. One that does not fit may be passed,
+    /// but not for ever.
+    fn ask(&self, lane: LaneNo, room: bool, now: Instant) -> Answer {
+        let Some(lane) = self.state.lane(lane) else { return Answer::Closed(None) };
+        let bypass = self.state.settings().bypass;
+        let mut opens = None;
+        for (id, seat) in self.state.order(lane, room, now) {
+            let waited = now.saturating_duration_since(seat.waiting.since);
+            if seat.waiting.deadline <= now {
+                return Answer::Refused(id, Refused::TimedOut { waited });
+            }
+            match seat.guest.offer(now) {
+                Offered::Granted => return Answer::Granted(id),
+                Offered::Never => return Answer::Decided(id),
+                Offered::NotBefore(Some(at)) if at >= seat.waiting.deadline => {
+                    let eta = at.saturating_duration_since(now);
+                    return Answer::Refused(id, Refused::WouldMissDeadline { eta });
                 }
-                Offered::Never => {
-                    self.turn_away(id, aftermath);
-                    return true;
-                }
-                Offered::NotBefore(at) => {
-                    opens = [opens, at].into_iter().flatten().min();
-                    if self.has_been_passed_enough(id, now) {
-                        break;
-                    }
-                }
+                Offered::NotBefore(at) => opens = earlier(opens, at),
+            }
+            if waited >= bypass {
+                break;
             }
         }
-        if let Some(lane) = self.state.lane_mut(key) {
-            lane.closed_until(opens.filter(|&opens| opens > now));
+        Answer::Closed(opens)
+    }
+
+    fn act_on(&mut self, answer: Answer, lane: LaneNo, now: Instant, then: &mut Aftermath) -> bool {
+        match answer {
+            Answer::Granted(id) => self.grant(id, now, then),
+            Answer::Decided(id) => self.turn_away(id, now, then),
+            Answer::Refused(id, why) => self.refuse(id, why, now, then),
+            Answer::Closed(opens) => {
+                if let Some(lane) = self.state.lane_mut(lane) {
+                    lane.closed_until(opens, now);
+                }
+                return false;
+            }
         }
-        false
+        true
     }
 
-    fn has_been_passed_enough(&self, id: WaiterId, now: Instant) -> bool {
-        let bypass = self.state.settings().bypass;
-        let waiting = self.state.lane_of(id).and_then(|lane| lane.get(id));
-        waiting.is_none_or(|waiting| now.saturating_duration_since(waiting.since) >= bypass)
+    fn grant(&mut self, id: WaiterId, now: Instant, then: &mut Aftermath) {
+        let until = after(now, CLAIM_WITHIN);
+        if let Some(seat) = self.state.grant(id, now, until) {
+            then.wakes.push(Arc::clone(&seat.guest));
+            self.granted.insert((until, id));
+        }
     }
 
-    fn granted(
+    fn turn_away(&mut self, id: WaiterId, now: Instant, then: &mut Aftermath) {
+        then.wakes.extend(self.state.leave(id, now).map(|seat| seat.guest));
+    }
+
+    fn refuse(
         &mut self,
         id: WaiterId,
-        offer: Arc<dyn Offer>,
+        why: Refused<Infallible>,
         now: Instant,
-        aftermath: &mut Aftermath,
+        then: &mut Aftermath,
     ) {
-        let lane = self.state.key_of(id);
-        let Some(waiting) = self.state.serve(id, now) else { return };
-        self.waiters.remove(&id);
-        let until = after(now, CLAIM_WITHIN);
-        self.granted.insert((until, id));
-        self.grants.insert(id, Grant { offer: Arc::clone(&offer), lane, waiting, until });
-        aftermath.wakes.push(offer);
-    }
-
-    fn turn_away(&mut self, id: WaiterId, aftermath: &mut Aftermath) {
-        if let Some(waiting) = self.state.remove(id) {
-            self.state.release(waiting.tenant);
+        if let Some(seat) = self.state.seat_of(id) {
+            seat.guest.refuse(why);
+            self.turn_away(id, now, then);
         }
-        aftermath.wakes.extend(self.waiters.remove(&id));
     }
 
-    /// Takes back what was granted too long ago, and puts those waiters back where they were.
-    fn reclaim(&mut self, now: Instant, aftermath: &mut Aftermath) {
+    /// A waiter loses its place to one of a tenant that takes less.
+    pub(crate) fn evict(&mut self, id: WaiterId, now: Instant, then: &mut Aftermath) {
+        let depth = self.state.depth();
+        self.refuse(id, Refused::Full { scope: Scope::Tenant, depth }, now, then);
+    }
+
+    /// Takes back what was granted too long ago. Those waiters are out of the line until they show
+    /// up, or it would be granted to them again.
+    fn reclaim(&mut self, now: Instant, room: &Room, then: &mut Aftermath) {
         while let Some(&(until, id)) = self.granted.first()
             && until <= now
         {
             self.granted.remove(&(until, id));
-            let Some(Grant { offer, lane, waiting, .. }) = self.grants.remove(&id) else {
-                continue;
-            };
-            match offer.take_back() {
-                Some(pass) => {
-                    aftermath.given_back.push(pass);
-                    self.state.uncharge(&lane, &waiting);
-                    self.state.reenter(&lane, id, waiting);
-                    self.waiters.insert(id, offer);
-                }
-                None => self.state.release(waiting.tenant),
+            let Some(seat) = self.state.seat_of(id) else { continue };
+            // Nothing to take back: it is just about to be claimed.
+            let Some(pass) = seat.guest.take_back() else { continue };
+            then.given_back.push(pass);
+            if !seat.waiting.returns {
+                room.leave();
+            }
+            self.state.set_aside(id);
+            if self.over.is_some_and(|over| over <= now) {
+                self.refuse(id, Refused::Closed, now, then);
             }
         }
     }
 
-    /// The first two waiters of a lane hold its timer and the backup. They are woken when that
-    /// changes, and set it themselves.
-    fn tell_watchers(&mut self, key: &LaneKey, aftermath: &mut Aftermath) {
-        let Some(lane) = self.state.lane_mut(key) else { return };
-        let mut watchers = lane.watchers();
-        let told = (lane.opens.or_else(|| lane.next_step()), [watchers.next(), watchers.next()]);
-        drop(watchers);
-        if told.1 == [None, None] {
-            self.told.remove(key);
-        } else if self.told.get(key) != Some(&told) {
-            let ids = told.1.into_iter().flatten();
-            aftermath.wakes.extend(ids.filter_map(|id| self.waiters.get(&id).map(Arc::clone)));
-            self.told.insert(key.clone(), told);
+    /// Sees to it that two waiters look after the timer, and wakes those whose own is set too late.
+    fn tell_watchers(&mut self, then: &mut Aftermath) {
+        self.appoint();
+        let Some(alarm) = self.alarm else { return };
+        for (watcher, late) in self.watchers.into_iter().zip([Duration::ZERO, BACKUP]) {
+            let seat = watcher.and_then(|watcher| self.state.seat_mut(watcher));
+            // One that has set none has not been polled yet, and will see the alarm when it is.
+            if let Some(seat) = seat.filter(|s| s.armed.is_some_and(|at| at > after(alarm, late))) {
+                seat.armed = None;
+                then.wakes.push(Arc::clone(&seat.guest));
+            }
         }
     }
 
-    /// When the waiter has to look after its lane; `None` where somebody else does.
-    pub(crate) fn alarm(&self, id: WaiterId) -> Option<Instant> {
-        let lane = self.state.lane_of(id)?;
-        let position = lane.watchers().position(|watcher| watcher == id)?;
-        let claims = self.granted.first().map(|&(until, _)| until);
-        let opens = lane.opens.or_else(|| lane.next_step());
-        let at = [opens, claims].into_iter().flatten().min()?;
-        Some(if position == 0 { at } else { after(at, BACKUP) })
+    fn appoint(&mut self) {
+        let waits =
+            |state: &State<_>, id| state.seat_of(id).is_some_and(|s| s.phase == Phase::Waits);
+        self.watchers = self.watchers.map(|watcher| watcher.filter(|&id| waits(&self.state, id)));
+        if self.watchers[0].is_none() {
+            self.watchers = [self.watchers[1], None];
+        }
+        for post in 0..self.watchers.len() {
+            if self.watchers[post].is_none() {
+                self.watchers[post] = self.state.a_patient_one(self.watchers[0]);
+            }
+        }
+    }
+
+    /// For when a waiter has to set its timer.
+    pub(crate) fn arm(&mut self, id: WaiterId) -> Option<Instant> {
+        let late = match self.watchers.iter().position(|&watcher| watcher == Some(id)) {
+            Some(0) => Some(Duration::ZERO),
+            Some(_) => Some(BACKUP),
+            None => None,
+        };
+        let alarm = late.and_then(|late| Some(after(self.alarm?, late)));
+        let seat = self.state.seat_mut(id)?;
+        let at = alarm.map_or(seat.waiting.deadline, |at| at.min(seat.waiting.deadline));
+        seat.armed = Some(at);
+        Some(at)
+    }
+
+    /// A waiter's timer has gone off. When it is the backup's, the one before it sleeps too deep.
+    pub(crate) fn rings(&mut self, id: WaiterId, now: Instant) {
+        if let Some(seat) = self.state.seat_mut(id) {
+            seat.armed = None;
+        }
+        if self.watchers[1] == Some(id) && self.alarm.is_some_and(|at| after(at, BACKUP) <= now) {
+            self.watchers = [Some(id), None];
+        }
+    }
+
+    /// Sees to it that somebody looks again by then.
+    pub(crate) fn look_again(&mut self, at: Instant, then: &mut Aftermath) {
+        self.alarm = earlier(self.alarm, Some(at));
+        self.tell_watchers(then);
+    }
+
+    /// A call has ended and nobody could pass: its pass may be dropped only after its slot was.
+    pub(crate) fn look_soon(&mut self, at: Instant, then: &mut Aftermath) {
+        if self.alarm.is_none() {
+            self.look_again(at, then);
+        }
     }
 
     /// The waiter has claimed what it was granted.
-    pub(crate) fn claimed(&mut self, id: WaiterId) -> Option<Grant> {
-        let grant = self.grants.remove(&id)?;
-        self.granted.remove(&(grant.until, id));
-        Some(grant)
+    pub(crate) fn claimed(&mut self, id: WaiterId) -> Option<Account> {
+        if let Phase::Granted { until, .. } = self.state.seat_of(id)?.phase {
+            self.granted.remove(&(until, id));
+        }
+        self.state.claim(id)
     }
 
     /// The waiter leaves without anything. What it was granted meanwhile goes back.
-    pub(crate) fn leave(&mut self, id: WaiterId) -> Aftermath {
-        let mut aftermath = Aftermath::default();
-        if let Some(waiting) = self.state.remove(id) {
-            self.state.release(waiting.tenant);
-            self.waiters.remove(&id);
-        } else if let Some(grant) = self.claimed(id) {
-            self.state.uncharge(&grant.lane, &grant.waiting);
-            self.state.release(grant.waiting.tenant);
-            aftermath.given_back.extend(grant.offer.take_back());
-        }
-        aftermath
-    }
-
-    /// Refuses a waiter.
-    pub(crate) fn refuse(
-        &mut self,
-        id: WaiterId,
-        why: Refused<Infallible>,
-        aftermath: &mut Aftermath,
-    ) {
-        if let Some(offer) = self.waiters.get(&id) {
-            offer.refuse(why);
-            self.turn_away(id, aftermath);
+    pub(crate) fn leave(&mut self, id: WaiterId, now: Instant, room: &Room, then: &mut Aftermath) {
+        let Some(seat) = self.state.leave(id, now) else { return };
+        if let Phase::Granted { until, .. } = seat.phase {
+            self.granted.remove(&(until, id));
+            then.given_back.extend(seat.guest.take_back());
+            if !seat.waiting.returns {
+                room.leave();
+            }
         }
     }
 
-    /// Refuses everybody.
-    pub(crate) fn refuse_all(&mut self) -> Aftermath {
-        let mut aftermath = Aftermath::default();
-        let ids: Vec<_> = self.state.lanes().flat_map(crate::queue::lane::Lane::ids).collect();
-        for id in ids {
-            self.refuse(id, Refused::Closed, &mut aftermath);
+    /// From `at` on nobody waits any more: refuses everybody, if it has come; how many.
+    pub(crate) fn over_at(&mut self, at: Instant, now: Instant, then: &mut Aftermath) -> usize {
+        self.over = Some(at);
+        if now < at {
+            return 0;
         }
-        aftermath
+        let waits = self.state.seats().filter(|(_, s)| !matches!(s.phase, Phase::Granted { .. }));
+        let waiting: Vec<_> = waits.map(|(id, _)| id).collect();
+        for &id in &waiting {
+            self.refuse(id, Refused::Closed, now, then);
+        }
+        waiting.len()
     }
+
+    /// From when on nobody waits any more.
+    pub(crate) const fn over(&self) -> Option<Instant> {
+        self.over
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }

@@ -1,96 +1,85 @@
-//! Standing in line, as a future.
+//! Standing in line.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::panic::resume_unwind;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use crate::queue::fair::WaiterId;
 use crate::queue::gate::Gate;
-use crate::queue::place::Place;
+use crate::queue::inner::Inner;
 use crate::queue::refused::Refused;
-use crate::queue::request_queue::Inner;
-use crate::queue::slot::{Account, Slot};
-use crate::queue::waiter::Waiter;
+use crate::queue::seats::WaiterId;
+use crate::queue::state::Account;
+use crate::queue::waiter::{Decision, Waiter};
 use crate::time::{Instant, Sleep, now, sleep_until};
 
 /// How standing in line ends.
-type Outcome<G> = Result<(Slot, <G as Gate>::Pass), Refused<<G as Gate>::Never>>;
+type Outcome<G> = Result<(Option<Account>, <G as Gate>::Pass), Refused<<G as Gate>::Never>>;
 
 /// A call that stands in line. Dropped, it leaves.
 pub(super) struct Line<G: Gate> {
-    inner: Arc<Inner>,
-    waiter: Arc<Waiter<G>>,
-    id: WaiterId,
-    place: Place,
-    deadline: Instant,
-    since: Instant,
-    sleep: Option<Pin<Box<Sleep>>>,
-    left: bool,
+    pub(super) inner: Arc<Inner>,
+    pub(super) waiter: Arc<Waiter<G>>,
+    pub(super) id: WaiterId,
+    pub(super) deadline: Instant,
+    pub(super) since: Instant,
+    pub(super) left: bool,
 }
 
 impl<G: Gate> Line<G> {
-    pub(super) fn new(
-        inner: Arc<Inner>,
-        waiter: Arc<Waiter<G>>,
-        id: WaiterId,
-        place: Place,
-        deadline: Instant,
-        since: Instant,
-    ) -> Self {
-        Self { inner, waiter, id, place, deadline, since, sleep: None, left: false }
-    }
-
-    /// What the queue decided, with the place it was decided for.
-    fn claim(&mut self) -> Option<Outcome<G>> {
-        let outcome = self.waiter.claim()?;
-        self.left = true;
-        let grant = self.inner.at_desk(|desk| desk.claimed(self.id));
-        self.inner.line_down();
-        let account = grant.map(|grant| Account { lane: grant.lane, waiting: grant.waiting });
-        Some(outcome.map(|pass| (Slot::queued(&self.inner, self.place.clone(), account), pass)))
-    }
-
-    /// Sleeps until the deadline, or until this waiter has to look after its lane.
-    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let alarm = self.inner.at_desk(|desk| desk.alarm(self.id));
-        let at = alarm.map_or(self.deadline, |alarm| alarm.min(self.deadline));
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
-        if sleep.deadline() != at {
-            sleep.as_mut().reset(at);
+    /// Stands there until it is decided whether it passes.
+    pub(super) async fn wait(mut self) -> Outcome<G> {
+        if let Some(outcome) = self.claim() {
+            return outcome;
         }
-        sleep.as_mut().poll(cx)
+        let mut alarm = pin!(sleep_until(self.deadline));
+        poll_fn(|cx| self.poll(cx, alarm.as_mut())).await
     }
 
-    fn leave(&mut self) {
-        if !std::mem::replace(&mut self.left, true) {
-            let aftermath = self.inner.at_desk(|desk| desk.leave(self.id));
-            aftermath.carry_out();
-            self.inner.line_down();
-            // Its place, its timer or what it was granted: somebody else has it now.
-            self.inner.freed();
-        }
-    }
-}
-
-impl<G: Gate> Future for Line<G> {
-    type Output = Outcome<G>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut Sleep>) -> Poll<Outcome<G>> {
         loop {
             // Registered before the decision is looked for: one in between is not missed.
             self.waiter.register(cx.waker());
             if let Some(outcome) = self.claim() {
                 return Poll::Ready(outcome);
             }
-            ready!(self.poll_alarm(cx));
+            let at = self.inner.shows_up(self.id).unwrap_or(self.deadline);
+            if alarm.deadline() != at {
+                alarm.as_mut().reset(at);
+            }
+            ready!(alarm.as_mut().poll(cx));
             let now = now();
             if now >= self.deadline {
-                self.leave();
-                let waited = now.saturating_duration_since(self.since);
-                return Poll::Ready(Err(Refused::TimedOut { waited }));
+                return Poll::Ready(Err(self.give_up(now)));
             }
-            self.inner.dispatch(now);
+            self.inner.rings(self.id, now);
         }
+    }
+
+    /// What was decided.
+    pub(super) fn claim(&mut self) -> Option<Outcome<G>> {
+        let decision = self.waiter.decision()?;
+        self.left = true;
+        let account = self.inner.claimed(self.id);
+        self.inner.line_down();
+        match decision {
+            Decision::Pass(pass) => Some(Ok((account, pass))),
+            Decision::Refused(why) => Some(Err(why)),
+            Decision::Panicked(panic) => resume_unwind(panic),
+        }
+    }
+
+    fn give_up(&mut self, now: Instant) -> Refused<G::Never> {
+        if self.leave() {
+            return Refused::Closed;
+        }
+        Refused::TimedOut { waited: now.saturating_duration_since(self.since) }
+    }
+
+    /// Whether the queue is over.
+    fn leave(&mut self) -> bool {
+        !std::mem::replace(&mut self.left, true) && self.inner.leave_line(self.id)
     }
 }
 

@@ -23,17 +23,24 @@
 
 mod adaptive;
 mod builder;
+mod by_number;
 mod dispatch;
+mod drain;
 mod fair;
 mod gate;
+mod inner;
 mod lane;
 mod line;
+mod pace;
 mod place;
 mod refused;
 mod request_queue;
+mod room;
+mod seats;
 mod settings;
 mod slot;
 mod state;
+mod tenants;
 mod waiter;
 
 pub use adaptive::AdaptivePolicy;

@@ -1,5 +1,6 @@
 //! Why a call does not wait, or no longer.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 /// Why a call was not let through.
@@ -32,6 +33,19 @@ pub enum Refused<E> {
     /// The gate can never let it through.
     #[error("can never pass")]
     Never(E),
+}
+
+impl Refused<Infallible> {
+    /// The same, of a gate that may also say never.
+    pub(crate) fn into_any<E>(self) -> Refused<E> {
+        match self {
+            Self::Full { scope, depth } => Refused::Full { scope, depth },
+            Self::WouldMissDeadline { eta } => Refused::WouldMissDeadline { eta },
+            Self::TimedOut { waited } => Refused::TimedOut { waited },
+            Self::Closed => Refused::Closed,
+            Self::Never(never) => match never {},
+        }
+    }
 }
 
 /// Whose bound a full queue has met.

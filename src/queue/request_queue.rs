@@ -1,24 +1,19 @@
-//! The queue: a desk behind a lock, and a word that says whether anybody waits at it.
+//! The queue, as its callers see it.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::fence;
 use std::time::Duration;
-
-use tokio::sync::Notify;
 
 use crate::options::TenantId;
 use crate::queue::adaptive::AdaptiveLimit;
 use crate::queue::builder::QueueBuilder;
-use crate::queue::dispatch::{Aftermath, Desk};
-use crate::queue::gate::{Gate, Passage};
-use crate::queue::line::Line;
+use crate::queue::gate::Gate;
+use crate::queue::inner::Inner;
 use crate::queue::place::Place;
 use crate::queue::refused::Refused;
-use crate::queue::slot::{Account, Slot};
-use crate::queue::state::{Entry, State};
-use crate::queue::waiter::{Offer, Waiter};
-use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::queue::settings::QueueSettings;
+use crate::queue::slot::Slot;
+use crate::queue::waiter::Waiter;
 use crate::time::{Instant, now, until};
 
 /// Lets calls wait for a [`Gate`] in fair order.
@@ -65,21 +60,6 @@ pub struct RequestQueue {
     pub(super) inner: Arc<Inner>,
 }
 
-/// What the clones of a queue, its waiters and its slots share.
-pub(crate) struct Inner {
-    desk: Mutex<Desk>,
-    /// Twice the waiters, plus one once closed: what a call that wants to pass looks at first.
-    line: AtomicUsize,
-    /// Whether the gate may have opened while the desk was busy.
-    knocked: AtomicBool,
-    running: AtomicUsize,
-    idle: Notify,
-    pub(super) adaptive: Option<AdaptiveLimit>,
-}
-
-const CLOSED: usize = 1;
-const WAITER: usize = 2;
-
 /// What a queue looks like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -104,16 +84,8 @@ impl RequestQueue {
         QueueBuilder::default()
     }
 
-    pub(crate) fn from_parts(state: State, adaptive: Option<AdaptiveLimit>) -> Self {
-        let inner = Inner {
-            desk: Mutex::new(Desk::new(state)),
-            line: AtomicUsize::new(0),
-            knocked: AtomicBool::new(false),
-            running: AtomicUsize::new(0),
-            idle: Notify::new(),
-            adaptive,
-        };
-        Self { inner: Arc::new(inner) }
+    pub(crate) fn from_parts(settings: QueueSettings, limit: Option<AdaptiveLimit>) -> Self {
+        Self { inner: Arc::new(Inner::new(settings, limit)) }
     }
 
     /// Waits until `gate` lets `demand` pass.
@@ -127,7 +99,8 @@ impl RequestQueue {
     /// Dropping the future gives up the place; what was granted meanwhile goes to the next.
     ///
     /// # Panics
-    /// When polled outside a tokio runtime with its timer enabled and there is something to wait for.
+    /// When polled outside a tokio runtime with its timer enabled and there is something to wait for,
+    /// and when the gate panics while it is asked for this call.
     pub async fn acquire<G: Gate>(
         &self,
         gate: &Arc<G>,
@@ -135,20 +108,12 @@ impl RequestQueue {
         place: Place,
     ) -> Result<(Slot, G::Pass), Refused<G::Never>> {
         let now = now();
-        if self.inner.is_free() {
-            match self.inner.ask(&**gate, &demand, now) {
-                Passage::Pass(pass) => return Ok((Slot::unqueued(&self.inner, place), pass)),
-                Passage::Never(never) => return Err(Refused::Never(never)),
-                Passage::NotBefore(Some(at)) if at >= place.deadline => {
-                    return Err(Refused::WouldMissDeadline {
-                        eta: at.saturating_duration_since(now),
-                    });
-                }
-                Passage::NotBefore(_) => {}
-            }
+        if let Some(pass) = self.inner.pass_by(&**gate, &demand, &place, now)? {
+            return Ok((Slot::new(&self.inner, place, now, None), pass));
         }
         let waiter = Arc::new(Waiter::new(Arc::clone(gate), demand));
-        Inner::line_up(&self.inner, waiter, place, now)?.await
+        let (account, pass) = Inner::line_up(&self.inner, waiter, &place, now)?.wait().await?;
+        Ok((Slot::new(&self.inner, place, now, account), pass))
     }
 
     /// The gate may have opened: whoever's turn it is asks it. Costs next to nothing while nobody
@@ -161,28 +126,23 @@ impl RequestQueue {
 
     /// Takes no more calls. Those that wait go on waiting.
     pub fn close(&self) {
-        self.inner.line.fetch_or(CLOSED, Ordering::Relaxed);
+        self.inner.close();
     }
 
     /// Takes no more calls, serves those that wait until `deadline`, and refuses the rest. Returns
-    /// how many were refused.
+    /// how many were refused. Calls that run may wait again until then, and not after.
     ///
     /// # Cancellation
     /// Dropping the future leaves the queue closed, and the waiting calls waiting.
     pub async fn drain(&self, deadline: Instant) -> usize {
         self.close();
-        if until(deadline, self.inner.until(|inner| inner.waiting() == 0)).await.is_some() {
-            return 0;
-        }
-        let refused = self.inner.waiting();
-        let aftermath = self.inner.desk.lock().refuse_all();
-        aftermath.carry_out();
-        refused
+        let _ = until(deadline, self.inner.until(|inner| inner.waiting() == 0)).await;
+        self.inner.over_at(deadline)
     }
 
     /// Waits until no call waits and none is running.
     pub async fn drained(&self) {
-        self.inner.until(|inner| inner.waiting() == 0 && inner.running() == 0).await;
+        self.inner.until(Inner::is_idle).await;
     }
 
     /// How many calls wait. One atomic load.
@@ -194,202 +154,13 @@ impl RequestQueue {
     /// Whether it takes no more calls.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.inner.line.load(Ordering::Relaxed) & CLOSED != 0
+        self.inner.is_closed()
     }
 
-    /// What it looks like right now. Takes the lock.
+    /// What it looks like right now. Takes the lock, and looks at every waiter.
     #[must_use]
     pub fn stats(&self) -> QueueStats {
-        let now = now();
-        let desk = self.inner.desk.lock();
-        let state = &desk.state;
-        let by_class = state.lanes().fold([0; 3], |sum, lane| {
-            let depths = lane.depths();
-            std::array::from_fn(|class| sum[class] + depths[class])
-        });
-        let oldest = state.lanes().filter_map(crate::queue::lane::Lane::oldest).min();
-        QueueStats {
-            depth: state.depth(),
-            running: self.inner.running(),
-            oldest_wait: oldest.map(|since| now.saturating_duration_since(since)),
-            by_class,
-            top_tenants: state.top_tenants(10),
-            concurrency_limit: self.inner.adaptive.as_ref().map(AdaptiveLimit::current),
-        }
-    }
-}
-
-impl Inner {
-    /// Whether nobody waits and the queue is open.
-    fn is_free(&self) -> bool {
-        // SeqCst with the fence in `line_up`: a call that starts after somebody lined up does not
-        // overtake it.
-        self.line.load(Ordering::SeqCst) == 0
-    }
-
-    fn waiting(&self) -> usize {
-        // Acquire pairs with the AcqRel in `line_down`.
-        self.line.load(Ordering::Acquire) / WAITER
-    }
-
-    pub(super) fn running(&self) -> usize {
-        // Acquire pairs with the AcqRel in `ended`.
-        self.running.load(Ordering::Acquire)
-    }
-
-    /// Asks the gate, if the adaptive limit has room.
-    fn ask<G: Gate>(
-        &self,
-        gate: &G,
-        demand: &G::Demand,
-        now: Instant,
-    ) -> Passage<G::Pass, G::Never> {
-        if self.has_room() { gate.try_pass(demand, now) } else { Passage::NotBefore(None) }
-    }
-
-    fn has_room(&self) -> bool {
-        self.adaptive.as_ref().is_none_or(|limit| self.running() < limit.current())
-    }
-
-    fn line_up<G: Gate>(
-        this: &Arc<Self>,
-        waiter: Arc<Waiter<G>>,
-        place: Place,
-        now: Instant,
-    ) -> Result<Line<G>, Refused<G::Never>> {
-        let mut desk = this.desk.lock();
-        if this.line.load(Ordering::Relaxed) & CLOSED != 0 {
-            return Err(Refused::Closed);
-        }
-        let deadline = desk.state.deadline(&place, now);
-        let mut aftermath = Aftermath::default();
-        let id = match desk.state.enter(&place, deadline, now) {
-            Entry::Full { scope, depth } => return Err(Refused::Full { scope, depth }),
-            Entry::WouldMissDeadline { eta } => return Err(Refused::WouldMissDeadline { eta }),
-            Entry::Waits { id, evicted } => {
-                if let Some(evicted) = evicted {
-                    let why = Refused::Full {
-                        scope: crate::queue::refused::Scope::Tenant,
-                        depth: desk.state.depth(),
-                    };
-                    desk.refuse(evicted, why, &mut aftermath);
-                }
-                id
-            }
-        };
-        desk.seat(id, Arc::clone(&waiter) as Arc<dyn Offer>);
-        // SeqCst: pairs with the fence in `freed`. Either whoever frees something sees this waiter, or
-        // the dispatch below sees what was freed.
-        this.line.fetch_add(WAITER, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        drop(desk);
-        aftermath.carry_out();
-        this.dispatch(now);
-        Ok(Line::new(Arc::clone(this), waiter, id, place, deadline, now))
-    }
-
-    /// Lines a call up again that passed before, at its old place: its tenant is not charged twice,
-    /// and within its tenant it goes first.
-    pub(super) fn line_up_again<G: Gate>(
-        this: &Arc<Self>,
-        waiter: Arc<Waiter<G>>,
-        place: Place,
-        account: Option<Account>,
-        now: Instant,
-    ) -> Line<G> {
-        let mut desk = this.desk.lock();
-        let deadline = desk.state.deadline(&place, now);
-        let id = desk.state.line_up_again(&place, account, now);
-        desk.seat(id, Arc::clone(&waiter) as Arc<dyn Offer>);
-        // SeqCst: pairs with the fence in `freed`, as in `line_up`.
-        this.line.fetch_add(WAITER, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        drop(desk);
-        this.dispatch(now);
-        Line::new(Arc::clone(this), waiter, id, place, deadline, now)
-    }
-
-    /// A waiter less.
-    pub(super) fn line_down(&self) {
-        // AcqRel pairs with the Acquire in `waiting`.
-        if self.line.fetch_sub(WAITER, Ordering::AcqRel) / WAITER == 1 {
-            self.idle.notify_waiters();
-        }
-    }
-
-    pub(super) fn began(&self) {
-        self.running.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A call less that runs.
-    pub(super) fn ended(&self) {
-        // AcqRel pairs with the Acquire in `running`.
-        if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.idle.notify_waiters();
-        }
-        self.freed();
-    }
-
-    /// Something was freed: whoever's turn it is gets it.
-    pub(super) fn freed(&self) {
-        // SeqCst: pairs with the fence in `line_up`.
-        fence(Ordering::SeqCst);
-        if self.line.load(Ordering::Relaxed) >= WAITER {
-            self.knock();
-        }
-    }
-
-    /// Dispatches, or leaves it to whoever is at the desk.
-    fn knock(&self) {
-        // SeqCst here and in `dispatch`: the desk is either free, or its holder sees the knock.
-        self.knocked.store(true, Ordering::SeqCst);
-        self.answer(now());
-    }
-
-    fn answer(&self, now: Instant) {
-        // SeqCst: see `knock`.
-        while self.knocked.load(Ordering::SeqCst) {
-            let Some(mut desk) = self.desk.try_lock() else { return };
-            // SeqCst: see `knock`.
-            self.knocked.store(false, Ordering::SeqCst);
-            let aftermath = desk.dispatch(now, &|| self.has_room());
-            drop(desk);
-            if aftermath.carry_out() {
-                // SeqCst: see `knock`.
-                self.knocked.store(true, Ordering::SeqCst);
-            }
-        }
-    }
-
-    /// Dispatches, waiting for the desk.
-    pub(super) fn dispatch(&self, now: Instant) {
-        let mut desk = self.desk.lock();
-        let aftermath = desk.dispatch(now, &|| self.has_room());
-        drop(desk);
-        if aftermath.carry_out() {
-            // SeqCst: see `knock`.
-            self.knocked.store(true, Ordering::SeqCst);
-        }
-        self.answer(now);
-    }
-
-    /// Does something at the desk, and then what follows from it.
-    pub(super) fn at_desk<T>(&self, work: impl FnOnce(&mut Desk) -> T) -> T {
-        let result = work(&mut self.desk.lock());
-        self.answer(now());
-        result
-    }
-
-    async fn until(&self, done: impl Fn(&Self) -> bool) {
-        loop {
-            // Registered before the counts are read: an end in between is not missed.
-            let mut idle = std::pin::pin!(self.idle.notified());
-            idle.as_mut().enable();
-            if done(self) {
-                return;
-            }
-            idle.await;
-        }
+        self.inner.stats(now())
     }
 }
 

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::queue::gate::Gate;
-use crate::queue::lane::Waiting;
+use crate::queue::inner::Inner;
 use crate::queue::place::Place;
 use crate::queue::refused::Refused;
-use crate::queue::request_queue::Inner;
-use crate::queue::state::LaneKey;
+use crate::queue::state::Account;
 use crate::queue::waiter::Waiter;
 use crate::time::{Instant, now};
 
@@ -18,54 +17,59 @@ use crate::time::{Instant, now};
 pub struct Slot {
     inner: Arc<Inner>,
     place: Place,
+    /// When the call asked to pass.
+    since: Instant,
     /// `None` for a call that passed without waiting.
     account: Option<Account>,
     over: bool,
 }
 
-/// What a call that waited is booked as.
-#[derive(Debug, Clone)]
-pub(crate) struct Account {
-    pub(crate) lane: LaneKey,
-    pub(crate) waiting: Waiting,
-}
-
 impl Slot {
-    pub(super) fn unqueued(inner: &Arc<Inner>, place: Place) -> Self {
-        Self::queued(inner, place, None)
+    /// Of a call that has room, and is counted as running.
+    pub(super) fn new(
+        inner: &Arc<Inner>,
+        place: Place,
+        since: Instant,
+        account: Option<Account>,
+    ) -> Self {
+        Self { inner: Arc::clone(inner), place, since, account, over: false }
     }
 
-    pub(super) fn queued(inner: &Arc<Inner>, place: Place, account: Option<Account>) -> Self {
-        inner.began();
-        Self { inner: Arc::clone(inner), place, account, over: false }
-    }
-
-    /// Waits for another pass, at the place the call has: it goes before its tenant's other calls,
-    /// and its tenant is not charged again. What was passed before is to be dropped first.
+    /// Waits for another pass, at the place the call has: it goes before all calls that have not
+    /// passed yet, and its tenant is not charged again. What was passed before is to be dropped
+    /// first.
     ///
     /// # Errors
-    /// [`Refused::TimedOut`] and [`Refused::Never`]; no bound refuses a call that has a place.
+    /// [`Refused::TimedOut`], [`Refused::WouldMissDeadline`] where the gate itself names a later
+    /// instant, [`Refused::Never`], and [`Refused::Closed`] once the queue has been drained. No bound
+    /// refuses a call that has a place, and no other call takes it.
     ///
     /// # Cancellation
     /// Dropping the future leaves the slot as it is, without a pass.
+    ///
+    /// # Panics
+    /// As [`RequestQueue::acquire`](super::RequestQueue::acquire).
     pub async fn acquire_again<G: Gate>(
         &mut self,
         gate: &Arc<G>,
         demand: G::Demand,
     ) -> Result<G::Pass, Refused<G::Never>> {
+        let now = now();
+        if let Some(pass) = self.inner.pass_by_again(&**gate, &demand, now)? {
+            return Ok(pass);
+        }
         let waiter = Arc::new(Waiter::new(Arc::clone(gate), demand));
-        let (place, account) = (self.place.clone(), self.account.take());
-        let line = Inner::line_up_again(&self.inner, waiter, place, account, now());
-        let (mut slot, pass) = line.await?;
-        self.account = slot.account.take();
+        let line = Inner::line_up_again(&self.inner, waiter, &self.place, self.since, now)?;
+        let (again, pass) = line.wait().await?;
+        if let Some(again) = again {
+            self.inner.passed_again(&again);
+        }
         Ok(pass)
     }
 
     /// The call has its first content so long after it was made: what an adaptive limit goes by.
     pub fn first_content(&self, ttft: Duration) {
-        if let Some(limit) = &self.inner.adaptive {
-            limit.observe(ttft, self.inner.running(), now());
-        }
+        self.inner.first_content(ttft);
     }
 
     /// When the call must have passed.
@@ -81,11 +85,7 @@ impl Slot {
 
     fn end(&mut self, tokens: Option<u64>) {
         self.over = true;
-        if let Some(Account { lane, waiting }) = self.account.take() {
-            let tokens = tokens.unwrap_or(waiting.cost);
-            self.inner.at_desk(|desk| desk.state.settle(&lane, &waiting, tokens));
-        }
-        self.inner.ended();
+        self.inner.ended(self.account.take(), tokens);
     }
 }
 

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::options::TenantId;
-use crate::queue::fair::{TenantNo, WaiterId};
-use crate::queue::lane::{Lane, Waiting, class_of};
+use crate::queue::by_number::ByNumber;
+use crate::queue::fair::{Correction, Served};
+use crate::queue::lane::{CLASSES, Lane, Waiting, class_of};
 use crate::queue::place::Place;
 use crate::queue::refused::Scope;
+use crate::queue::seats::{Seats, WaiterId};
 use crate::queue::settings::QueueSettings;
-use crate::queue::slot::Account;
+use crate::queue::tenants::Tenants;
 use crate::time::{Instant, after};
 
 /// Lanes without waiters are kept for what they know, but no more than this.
@@ -19,25 +21,68 @@ const MOST_IDLE_LANES: usize = 256;
 /// Names a lane.
 pub(crate) type LaneKey = Option<Arc<str>>;
 
-/// The waiters of a queue.
+/// A lane, as a number that the queue gave it.
+pub(crate) type LaneNo = u64;
+
+/// The waiters of a queue; `T` is what the shell keeps of each.
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct State<T> {
     settings: QueueSettings,
-    lanes: HashMap<LaneKey, Lane>,
-    /// Which lane a waiter is in.
-    whereabouts: HashMap<WaiterId, LaneKey>,
+    seats: Seats<Seat<T>>,
+    lanes: ByNumber<Lane>,
+    lane_numbers: HashMap<LaneKey, LaneNo>,
+    next_lane: LaneNo,
+    /// Those in which somebody waits.
+    busy: BTreeSet<LaneNo>,
     tenants: Tenants,
-    depth: usize,
-    next: WaiterId,
+    by_class: [usize; CLASSES],
+}
+
+/// A waiter who has not gone yet.
+#[derive(Debug)]
+pub(crate) struct Seat<T> {
+    pub(crate) guest: T,
+    pub(crate) lane: LaneNo,
+    pub(crate) waiting: Waiting,
+    pub(crate) phase: Phase,
+    /// For when it has set its timer.
+    pub(crate) armed: Option<Instant>,
+}
+
+impl<T> Seat<T> {
+    pub(crate) fn is_absent(&self) -> bool {
+        self.phase == Phase::Absent
+    }
+}
+
+/// Where a waiter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Waits,
+    /// It was let through, has to say so by then, and its tenant was charged.
+    Granted {
+        until: Instant,
+        booked: Served,
+    },
+    /// It did not say so. It waits, but nothing is granted to it before it shows up.
+    Absent,
+}
+
+/// What a call that waited is booked as while it runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Account {
+    lane: LaneNo,
+    pub(crate) waiting: Waiting,
+    booked: Served,
 }
 
 /// What becomes of a call that wants to wait.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// It waits. Somebody else may have lost its place for it.
+    /// It waits. Somebody else loses its place for it, if all room is taken.
     Waits {
         id: WaiterId,
-        evicted: Option<WaiterId>,
+        instead_of: Option<WaiterId>,
     },
     Full {
         scope: Scope,
@@ -48,15 +93,17 @@ pub(crate) enum Entry {
     },
 }
 
-impl State {
+impl<T> State<T> {
     pub(crate) fn new(settings: QueueSettings) -> Self {
         Self {
             settings,
-            lanes: HashMap::new(),
-            whereabouts: HashMap::new(),
+            seats: Seats::default(),
+            lanes: ByNumber::default(),
+            lane_numbers: HashMap::new(),
+            next_lane: 0,
+            busy: BTreeSet::new(),
             tenants: Tenants::default(),
-            depth: 0,
-            next: 0,
+            by_class: [0; CLASSES],
         }
     }
 
@@ -65,179 +112,284 @@ impl State {
     }
 
     /// Lets a call wait, if there is room and it has the time.
-    pub(crate) fn enter(&mut self, place: &Place, deadline: Instant, now: Instant) -> Entry {
-        let tenant = self.tenants.hold(place.tenant.as_ref());
+    pub(crate) fn enter(
+        &mut self,
+        place: &Place,
+        deadline: Instant,
+        now: Instant,
+        guest: T,
+    ) -> Entry {
         let weight = self.weight(place.tenant.as_ref());
+        let tenant = self.tenants.hold(place.tenant.as_ref(), weight);
         let waiting = Waiting {
             tenant,
+            weight,
             class: class_of(place.priority),
             deadline,
             since: now,
-            cost: place.cost.max(1),
+            cost: tokens(place.cost),
+            returns: false,
         };
-        if let Some(refusal) = self.objection(&place.lane, &waiting, now) {
-            self.tenants.release(tenant);
-            return refusal;
-        }
-        let evicted = match self.make_room(tenant) {
-            Ok(evicted) => evicted,
-            Err((scope, depth)) => {
-                self.tenants.release(tenant);
-                return Entry::Full { scope, depth };
+        let room = match self.hopeless(&place.lane, &waiting, now) {
+            Some(eta) => Err(Entry::WouldMissDeadline { eta }),
+            None => self.room_for(tenant),
+        };
+        match room {
+            Ok(instead_of) => {
+                Entry::Waits { id: self.seat(&place.lane, waiting, now, guest), instead_of }
             }
-        };
-        let id = self.next;
-        self.next += 1;
-        self.push(&place.lane, id, waiting, weight);
-        Entry::Waits { id, evicted }
+            Err(refusal) => {
+                self.tenants.release(tenant);
+                refusal
+            }
+        }
     }
 
-    /// Puts a waiter back that was let through and did not pass after all.
-    pub(crate) fn reenter(&mut self, lane: &LaneKey, id: WaiterId, waiting: Waiting) {
-        let weight = self.tenants.name(waiting.tenant).map_or(1, |name| self.weight(Some(&name)));
-        self.push(lane, id, waiting, weight);
-    }
-
-    /// Lets a call that passed before wait again. It has its place already, so no bound stands
-    /// against it; its turn is before all of its tenant's that have not passed yet.
-    pub(crate) fn line_up_again(
+    /// Lets a call that has passed before wait again. It has its place already, so no bound stands
+    /// against it, and it cannot lose it to others.
+    pub(crate) fn enter_again(
         &mut self,
         place: &Place,
-        account: Option<Account>,
+        deadline: Instant,
+        since: Instant,
         now: Instant,
+        guest: T,
     ) -> WaiterId {
-        let waiting = match account {
-            Some(Account { lane, waiting }) => {
-                self.uncharge(&lane, &waiting);
-                Waiting { deadline: waiting.since, ..waiting }
-            }
-            None => Waiting {
-                tenant: self.tenants.hold(place.tenant.as_ref()),
-                class: class_of(place.priority),
-                deadline: now,
-                since: now,
-                cost: place.cost.max(1),
-            },
+        let weight = self.weight(place.tenant.as_ref());
+        let waiting = Waiting {
+            tenant: self.tenants.hold(place.tenant.as_ref(), weight),
+            weight,
+            class: class_of(place.priority),
+            deadline,
+            since,
+            cost: tokens(place.cost),
+            returns: true,
         };
-        let id = self.next;
-        self.next += 1;
-        self.reenter(&place.lane, id, waiting);
+        self.seat(&place.lane, waiting, now, guest)
+    }
+
+    fn seat(&mut self, lane: &LaneKey, waiting: Waiting, now: Instant, guest: T) -> WaiterId {
+        let lane = self.lane_number(lane);
+        let id = self.seats.take(Seat { guest, lane, waiting, phase: Phase::Waits, armed: None });
+        self.count(id, &waiting, true);
+        self.line_up(lane, id, &waiting, now);
         id
     }
 
-    fn push(&mut self, lane: &LaneKey, id: WaiterId, waiting: Waiting, weight: u32) {
-        self.lanes.entry(lane.clone()).or_default().push(id, waiting, weight);
-        self.whereabouts.insert(id, lane.clone());
-        self.tenants.count(waiting.tenant, weight, 1);
-        self.depth += 1;
-    }
-
-    /// A call that is expected to wait for longer than its patience is refused at once: it would
-    /// only make the others wait longer as well.
-    fn objection(&self, lane: &LaneKey, waiting: &Waiting, now: Instant) -> Option<Entry> {
-        let left = waiting.deadline.saturating_duration_since(now);
-        let patience = left.mul_f64(self.settings.patience);
-        let lane = self.lanes.get(lane)?;
-        let opens = lane.opens.map(|opens| opens.saturating_duration_since(now));
-        let eta = opens
-            .filter(|&wait| wait > left)
-            .or_else(|| lane.eta(waiting).filter(|&eta| eta > patience));
-        eta.map(|eta| Entry::WouldMissDeadline { eta })
-    }
-
-    /// When all room is taken, the tenant that takes most for its weight loses its newest waiter.
-    fn make_room(&mut self, tenant: TenantNo) -> Result<Option<WaiterId>, (Scope, usize)> {
-        let own = self.tenants.depth(tenant);
-        let most = self.settings.max_depth_per_tenant.unwrap_or(usize::MAX);
-        if own >= most {
-            return Err((Scope::Tenant, own));
+    fn lane_number(&mut self, key: &LaneKey) -> LaneNo {
+        if let Some(&number) = self.lane_numbers.get(key) {
+            return number;
         }
-        if self.depth < self.settings.max_depth {
+        let number = self.next_lane;
+        self.next_lane += 1;
+        self.lane_numbers.insert(key.clone(), number);
+        self.lanes.insert(number, Lane::default());
+        number
+    }
+
+    fn line_up(&mut self, lane: LaneNo, id: WaiterId, waiting: &Waiting, now: Instant) {
+        if let Some(line) = self.lanes.get_mut(&lane) {
+            line.push(id, waiting, now);
+            self.busy.insert(lane);
+        }
+    }
+
+    /// The lane may have one waiter less.
+    fn line_down(&mut self, lane: LaneNo) {
+        if self.lanes.get(&lane).is_some_and(Lane::is_empty) {
+            self.busy.remove(&lane);
+            self.forget_lanes();
+        }
+    }
+
+    /// Twice too many, so that it is seldom done: it looks at all of them.
+    fn forget_lanes(&mut self) {
+        if self.lanes.len() - self.busy.len() > 2 * MOST_IDLE_LANES {
+            let oldest = self.next_lane - MOST_IDLE_LANES as u64;
+            let busy = &self.busy;
+            self.lane_numbers.retain(|_, lane| *lane >= oldest || busy.contains(lane));
+            self.lanes.retain(|lane, _| *lane >= oldest || busy.contains(lane));
+        }
+    }
+
+    fn count(&mut self, id: WaiterId, waiting: &Waiting, waits: bool) {
+        if waits {
+            self.by_class[waiting.class] += 1;
+            self.tenants.line_up(waiting.tenant, (!waiting.returns).then_some(id));
+        } else {
+            self.by_class[waiting.class] -= 1;
+            self.tenants.line_down(waiting.tenant, id);
+        }
+    }
+
+    /// How long a call would wait that would wait for longer than its patience: it is refused at
+    /// once, for it would only make the others wait longer as well.
+    fn hopeless(&self, lane: &LaneKey, waiting: &Waiting, now: Instant) -> Option<Duration> {
+        let left = waiting.deadline.saturating_duration_since(now);
+        let lane = self.lanes.get(self.lane_numbers.get(lane)?)?;
+        lane.eta(waiting).filter(|&eta| eta > left.mul_f64(self.settings.patience))
+    }
+
+    /// Who has to go so that a call of `tenant` can wait: when all room is taken, the tenant that
+    /// takes most for its weight loses its newest waiter.
+    fn room_for(&self, tenant: u64) -> Result<Option<WaiterId>, Entry> {
+        let own = self.tenants.depth(tenant);
+        if self.settings.max_depth_per_tenant.is_some_and(|most| own >= most) {
+            return Err(Entry::Full { scope: Scope::Tenant, depth: own });
+        }
+        let depth = self.depth();
+        if depth < self.settings.max_depth {
             return Ok(None);
         }
-        let greediest = self
-            .tenants
-            .greediest()
-            .filter(|&greediest| greediest != tenant && self.tenants.depth(greediest) > own + 1);
-        let newest = greediest.and_then(|tenant| self.newest_of(tenant));
-        newest.map(Some).ok_or((Scope::Global, self.depth))
+        let greediest = self.tenants.greedier_than(tenant);
+        let newest = greediest.and_then(|greediest| self.tenants.newest_of(greediest));
+        newest.map(Some).ok_or(Entry::Full { scope: Scope::Global, depth })
     }
 
-    fn newest_of(&self, tenant: TenantNo) -> Option<WaiterId> {
-        self.lanes.values().filter_map(|lane| lane.last_of(tenant)).max()
+    /// Lets a waiter through that has to say so until then.
+    pub(crate) fn grant(&mut self, id: WaiterId, now: Instant, until: Instant) -> Option<&Seat<T>> {
+        let Seat { lane, waiting, .. } = self.seats.get(id)?;
+        let (lane, waiting) = (*lane, *waiting);
+        let booked = self.lanes.get_mut(&lane)?.serve(id, &waiting, now);
+        self.line_down(lane);
+        self.count(id, &waiting, false);
+        let seat = self.seats.get_mut(id)?;
+        seat.phase = Phase::Granted { until, booked };
+        Some(seat)
     }
 
-    /// Takes a waiter out that left or was refused. Its tenant is still held.
-    pub(crate) fn remove(&mut self, id: WaiterId) -> Option<Waiting> {
-        let key = self.whereabouts.remove(&id)?;
-        let lane = self.lanes.get_mut(&key)?;
-        let waiting = lane.remove(id)?;
-        self.left(&key, waiting.tenant);
-        Some(waiting)
+    /// The waiter goes, with what it was granted.
+    pub(crate) fn claim(&mut self, id: WaiterId) -> Option<Account> {
+        let Phase::Granted { booked, .. } = self.seats.get(id)?.phase else { return None };
+        let Seat { lane, waiting, .. } = self.seats.leave(id)?;
+        Some(Account { lane, waiting, booked })
     }
 
-    /// Takes a waiter out that was let through. Its tenant is still held.
-    pub(crate) fn serve(&mut self, id: WaiterId, now: Instant) -> Option<Waiting> {
-        let key = self.whereabouts.remove(&id)?;
-        let waiting = self.lanes.get_mut(&key)?.serve(id, now)?;
-        self.left(&key, waiting.tenant);
-        Some(waiting)
+    /// A waiter goes without anything; what it was charged is refunded.
+    pub(crate) fn leave(&mut self, id: WaiterId, now: Instant) -> Option<Seat<T>> {
+        let seat = self.seats.leave(id)?;
+        match seat.phase {
+            Phase::Waits => {
+                if let Some(lane) = self.lanes.get_mut(&seat.lane) {
+                    lane.remove(id, &seat.waiting, now);
+                }
+                self.line_down(seat.lane);
+                self.count(id, &seat.waiting, false);
+            }
+            Phase::Absent => self.count(id, &seat.waiting, false),
+            Phase::Granted { booked, .. } => self.correct(seat.lane, &seat.waiting, booked, 0),
+        }
+        self.tenants.release(seat.waiting.tenant);
+        Some(seat)
     }
 
-    fn left(&mut self, key: &LaneKey, tenant: TenantNo) {
-        self.depth -= 1;
-        self.tenants.count(tenant, 0, -1);
-        if self.lanes.len() > MOST_IDLE_LANES && self.lanes.get(key).is_some_and(Lane::is_empty) {
-            self.lanes.remove(key);
+    /// A waiter was granted something and did not take it: it is out of the line until it shows up.
+    pub(crate) fn set_aside(&mut self, id: WaiterId) {
+        let Some(seat) = self.seats.get_mut(id) else { return };
+        let Phase::Granted { booked, .. } = seat.phase else { return };
+        seat.phase = Phase::Absent;
+        let (lane, waiting) = (seat.lane, seat.waiting);
+        self.correct(lane, &waiting, booked, 0);
+        self.count(id, &waiting, true);
+    }
+
+    /// A waiter that was set aside is there again, at the place it had.
+    pub(crate) fn shows_up(&mut self, id: WaiterId, now: Instant) {
+        let Some(seat) = self.seats.get_mut(id).filter(|seat| seat.phase == Phase::Absent) else {
+            return;
+        };
+        seat.phase = Phase::Waits;
+        let (lane, waiting) = (seat.lane, seat.waiting);
+        self.line_up(lane, id, &waiting, now);
+    }
+
+    /// A call that passed has ended, with so many tokens: corrects what its tenant was served.
+    pub(crate) fn settle(&mut self, account: &Account, actual: Option<u64>) {
+        if let Some(actual) = actual {
+            self.correct(account.lane, &account.waiting, account.booked, tokens(actual));
+        }
+        self.tenants.release(account.waiting.tenant);
+    }
+
+    /// A call that came back has passed again: it is still booked as it was.
+    pub(crate) fn passed_again(&mut self, account: &Account) {
+        self.tenants.release(account.waiting.tenant);
+    }
+
+    fn correct(&mut self, lane: LaneNo, waiting: &Waiting, booked: Served, actual: u32) {
+        if let Some(lane) = self.lanes.get_mut(&lane) {
+            lane.correct(waiting, booked, Correction { charged: waiting.cost, actual });
         }
     }
 
-    /// Corrects what a tenant was served, and lets go of it.
-    pub(crate) fn settle(&mut self, lane: &LaneKey, waiting: &Waiting, actual: u64) {
-        let correction =
-            i64::try_from(actual).unwrap_or(i64::MAX).saturating_sub(waiting.cost as i64);
-        if let Some(lane) = self.lanes.get_mut(lane) {
-            lane.charge(waiting.tenant, waiting.class, correction);
-        }
-        self.tenants.release(waiting.tenant);
+    pub(crate) fn seat_of(&self, id: WaiterId) -> Option<&Seat<T>> {
+        self.seats.get(id)
     }
 
-    /// A waiter that was let through did not pass after all.
-    pub(crate) fn uncharge(&mut self, lane: &LaneKey, waiting: &Waiting) {
-        if let Some(lane) = self.lanes.get_mut(lane) {
-            lane.charge(waiting.tenant, waiting.class, -(waiting.cost as i64));
-        }
+    pub(crate) fn seat_mut(&mut self, id: WaiterId) -> Option<&mut Seat<T>> {
+        self.seats.get_mut(id)
     }
 
-    /// The lane a waiter is in.
-    pub(crate) fn key_of(&self, id: WaiterId) -> LaneKey {
-        self.whereabouts.get(&id).cloned().flatten()
+    pub(crate) fn seats(&self) -> impl Iterator<Item = (WaiterId, &Seat<T>)> {
+        self.seats.iter()
     }
 
-    pub(crate) fn release(&mut self, tenant: TenantNo) {
-        self.tenants.release(tenant);
+    pub(crate) fn lane(&self, number: LaneNo) -> Option<&Lane> {
+        self.lanes.get(&number)
     }
 
-    pub(crate) fn lane_mut(&mut self, key: &LaneKey) -> Option<&mut Lane> {
-        self.lanes.get_mut(key)
+    pub(crate) fn lane_mut(&mut self, number: LaneNo) -> Option<&mut Lane> {
+        self.lanes.get_mut(&number)
     }
 
-    /// Lanes in which somebody waits.
-    pub(crate) fn busy_lanes(&self) -> Vec<LaneKey> {
-        let busy = self.lanes.iter().filter(|(_, lane)| !lane.is_empty());
-        busy.map(|(key, _)| key.clone()).collect()
+    /// The first lane from `number` on in which somebody waits.
+    pub(crate) fn busy_lane_from(&self, number: LaneNo) -> Option<LaneNo> {
+        self.busy.range(number..).next().copied()
     }
 
-    pub(crate) fn lanes(&self) -> impl Iterator<Item = &Lane> {
-        self.lanes.values()
+    /// Whose turn it is in a lane, best first.
+    pub(crate) fn order(
+        &self,
+        lane: &Lane,
+        room: bool,
+        now: Instant,
+    ) -> impl Iterator<Item = (WaiterId, &Seat<T>)> {
+        let aging = self.settings.aging.as_nanos().max(1);
+        let rise = move |id| {
+            let since = self.seats.get(id).map_or(now, |seat| seat.waiting.since);
+            let steps = now.saturating_duration_since(since).as_nanos() / aging;
+            steps.min(u128::from(u32::MAX)) as usize
+        };
+        let order = lane.order(room, rise);
+        order.filter_map(|id| Some((id, self.seats.get(id)?)))
     }
 
-    pub(crate) fn lane_of(&self, id: WaiterId) -> Option<&Lane> {
-        self.lanes.get(self.whereabouts.get(&id)?)
+    /// Somebody who waits and is not `but`, if possible for long yet.
+    pub(crate) fn a_patient_one(&self, but: Option<WaiterId>) -> Option<WaiterId> {
+        let waits = |id: &WaiterId| {
+            Some(*id) != but && self.seats.get(*id).is_some_and(|seat| seat.phase == Phase::Waits)
+        };
+        let patient = self.tenants.a_patient_one().find(waits);
+        patient.or_else(|| {
+            let lanes = self.busy.iter().filter_map(|lane| self.lanes.get(lane));
+            lanes.flat_map(Lane::returning).find(waits)
+        })
     }
 
-    pub(crate) const fn depth(&self) -> usize {
-        self.depth
+    pub(crate) fn depth(&self) -> usize {
+        self.by_class.iter().sum()
+    }
+
+    /// Waiters of each class, lowest first.
+    pub(crate) const fn by_class(&self) -> [usize; CLASSES] {
+        self.by_class
+    }
+
+    /// When the one lined up who waits longest.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        let waiting =
+            self.seats.iter().filter(|(_, seat)| !matches!(seat.phase, Phase::Granted { .. }));
+        waiting.map(|(_, seat)| seat.waiting.since).min()
     }
 
     /// Tenants by how many of their calls wait, most first.
@@ -249,93 +401,13 @@ impl State {
         tenant.and_then(|tenant| self.settings.weights.get(tenant)).copied().unwrap_or(1)
     }
 
-    /// How long a call may wait at the most.
+    /// Until when a call may wait.
     pub(crate) fn deadline(&self, place: &Place, now: Instant) -> Instant {
         place.deadline.min(after(now, self.settings.max_wait))
     }
 }
 
-/// Tenants that wait or whose calls run, as numbers.
-#[derive(Debug, Default)]
-struct Tenants {
-    numbers: HashMap<Option<TenantId>, TenantNo>,
-    known: HashMap<TenantNo, Known>,
-    /// By waiting calls for their weight.
-    crowd: BTreeSet<(u64, TenantNo)>,
-    next: TenantNo,
-}
-
-#[derive(Debug)]
-struct Known {
-    name: Option<TenantId>,
-    holds: usize,
-    depth: usize,
-    weight: u32,
-}
-
-impl Known {
-    /// Waiting calls for the weight, in parts fine enough to compare.
-    const fn pressure(&self) -> u64 {
-        self.depth as u64 * 1_024 / self.weight as u64
-    }
-}
-
-impl Tenants {
-    fn hold(&mut self, name: Option<&TenantId>) -> TenantNo {
-        let number = match self.numbers.get(&name.cloned()) {
-            Some(&number) => number,
-            None => self.introduce(name.cloned()),
-        };
-        if let Some(known) = self.known.get_mut(&number) {
-            known.holds += 1;
-        }
-        number
-    }
-
-    fn introduce(&mut self, name: Option<TenantId>) -> TenantNo {
-        let number = self.next;
-        self.next = self.next.wrapping_add(1);
-        self.numbers.insert(name.clone(), number);
-        self.known.insert(number, Known { name, holds: 0, depth: 0, weight: 1 });
-        number
-    }
-
-    fn release(&mut self, number: TenantNo) {
-        let Some(known) = self.known.get_mut(&number) else { return };
-        known.holds -= 1;
-        if known.holds == 0
-            && let Some(known) = self.known.remove(&number)
-        {
-            self.crowd.remove(&(known.pressure(), number));
-            self.numbers.remove(&known.name);
-        }
-    }
-
-    fn count(&mut self, number: TenantNo, weight: u32, change: isize) {
-        let Some(known) = self.known.get_mut(&number) else { return };
-        self.crowd.remove(&(known.pressure(), number));
-        known.depth = known.depth.saturating_add_signed(change);
-        known.weight = if weight > 0 { weight } else { known.weight };
-        if known.depth > 0 {
-            self.crowd.insert((known.pressure(), number));
-        }
-    }
-
-    fn greediest(&self) -> Option<TenantNo> {
-        self.crowd.last().map(|&(_, number)| number)
-    }
-
-    fn depth(&self, number: TenantNo) -> usize {
-        self.known.get(&number).map_or(0, |known| known.depth)
-    }
-
-    fn name(&self, number: TenantNo) -> Option<TenantId> {
-        self.known.get(&number).and_then(|known| known.name.clone())
-    }
-
-    fn top(&self, most: usize) -> Vec<(Option<TenantId>, usize)> {
-        let mut depths: Vec<_> = self.known.values().filter(|known| known.depth > 0).collect();
-        depths.sort_by_key(|known| std::cmp::Reverse(known.depth));
-        depths.into_iter().take(most).map(|known| (known.name.clone(), known.depth)).collect()
-    }
+/// Four thousand million tokens are as good as more, and leave no sum to overflow.
+fn tokens(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX).max(1)
 }

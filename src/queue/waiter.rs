@@ -1,5 +1,8 @@
 //! One waiter, as its queue and its future share it.
 
+use std::any::Any;
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures::task::AtomicWaker;
@@ -14,7 +17,7 @@ pub(crate) trait Offer: Send + Sync {
     /// Asks the gate for it. What is granted stays with the waiter.
     fn offer(&self, now: Instant) -> Offered;
     /// Tells it that it will not be let through.
-    fn refuse(&self, why: Refused<std::convert::Infallible>);
+    fn refuse(&self, why: Refused<Infallible>);
     /// Takes back what was granted and not claimed.
     fn take_back(&self) -> Option<Box<dyn Send>>;
     /// Wakes its task.
@@ -25,8 +28,9 @@ pub(crate) trait Offer: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Offered {
     Granted,
-    NotBefore(Option<Instant>),
+    /// It will never pass, and has been told so.
     Never,
+    NotBefore(Option<Instant>),
 }
 
 /// One waiter.
@@ -38,18 +42,27 @@ pub(crate) struct Waiter<G: Gate> {
 
 struct Inside<G: Gate> {
     demand: G::Demand,
-    outcome: Option<Result<G::Pass, Refused<G::Never>>>,
+    decision: Option<Decision<G>>,
+}
+
+/// What became of a waiter.
+pub(crate) enum Decision<G: Gate> {
+    Pass(G::Pass),
+    Refused(Refused<G::Never>),
+    /// The gate panicked when it was asked: that is for the call it was asked for, and not for
+    /// whoever happened to free something.
+    Panicked(Box<dyn Any + Send>),
 }
 
 impl<G: Gate> Waiter<G> {
     pub(crate) fn new(gate: Arc<G>, demand: G::Demand) -> Self {
-        let inside = Inside { demand, outcome: None };
+        let inside = Inside { demand, decision: None };
         Self { gate, inside: Mutex::new(inside), waker: AtomicWaker::new() }
     }
 
-    /// What the queue has decided, if it has.
-    pub(crate) fn claim(&self) -> Option<Result<G::Pass, Refused<G::Never>>> {
-        self.inside.lock().outcome.take()
+    /// What was decided, if it was.
+    pub(crate) fn decision(&self) -> Option<Decision<G>> {
+        self.inside.lock().decision.take()
     }
 
     pub(crate) fn register(&self, waker: &std::task::Waker) {
@@ -60,35 +73,27 @@ impl<G: Gate> Waiter<G> {
 impl<G: Gate> Offer for Waiter<G> {
     fn offer(&self, now: Instant) -> Offered {
         let mut inside = self.inside.lock();
-        match self.gate.try_pass(&inside.demand, now) {
-            Passage::Pass(pass) => {
-                inside.outcome = Some(Ok(pass));
-                Offered::Granted
-            }
-            Passage::NotBefore(at) => Offered::NotBefore(at),
-            Passage::Never(never) => {
-                inside.outcome = Some(Err(Refused::Never(never)));
-                Offered::Never
-            }
-        }
+        let asked = catch_unwind(AssertUnwindSafe(|| self.gate.try_pass(&inside.demand, now)));
+        let (decision, offered) = match asked {
+            Ok(Passage::Pass(pass)) => (Decision::Pass(pass), Offered::Granted),
+            Ok(Passage::NotBefore(at)) => return Offered::NotBefore(at),
+            Ok(Passage::Never(never)) => (Decision::Refused(Refused::Never(never)), Offered::Never),
+            Err(panic) => (Decision::Panicked(panic), Offered::Never),
+        };
+        inside.decision = Some(decision);
+        offered
     }
 
-    fn refuse(&self, why: Refused<std::convert::Infallible>) {
-        self.inside.lock().outcome = Some(Err(match why {
-            Refused::Full { scope, depth } => Refused::Full { scope, depth },
-            Refused::WouldMissDeadline { eta } => Refused::WouldMissDeadline { eta },
-            Refused::TimedOut { waited } => Refused::TimedOut { waited },
-            Refused::Closed => Refused::Closed,
-            Refused::Never(never) => match never {},
-        }));
+    fn refuse(&self, why: Refused<Infallible>) {
+        self.inside.lock().decision = Some(Decision::Refused(why.into_any()));
     }
 
     fn take_back(&self) -> Option<Box<dyn Send>> {
-        let outcome = self.inside.lock().outcome.take();
-        match outcome {
-            Some(Ok(pass)) => Some(Box::new(pass)),
+        let mut inside = self.inside.lock();
+        match inside.decision.take() {
+            Some(Decision::Pass(pass)) => Some(Box::new(pass)),
             other => {
-                self.inside.lock().outcome = other;
+                inside.decision = other;
                 None
             }
         }

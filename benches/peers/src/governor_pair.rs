@@ -9,13 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::keyed::DashMapStateStore;
-use governor::middleware::NoOpMiddleware;
 use governor::{Quota, RateLimiter};
 
-type Keyed =
-    RateLimiter<String, DashMapStateStore<String>, Supplied, NoOpMiddleware<Nanos>>;
+type Keyed = RateLimiter<String, DashMapStateStore<String>, Supplied, NoOpMiddleware<Nanos>>;
 
 /// Limits of calls and of tokens, by tenant.
 pub(crate) struct Pair {

@@ -2,6 +2,7 @@
 
 pub(crate) mod complete;
 pub(crate) mod pick;
+pub(crate) mod queue;
 pub(crate) mod quota;
 mod row;
 

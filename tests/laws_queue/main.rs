@@ -1,0 +1,18 @@
+//! What the queue promises, each promise a test with its name.
+//!
+//! Through the public interface and on paused time, over a gate of so many places or one that opens
+//! when the test says so.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+
+mod bounds;
+mod cancellation;
+mod closing;
+mod fairness;
+mod gates;
+mod hand_over;
+mod limits;
+mod model;
+mod order;
+mod returning;
+mod windows;
