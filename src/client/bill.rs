@@ -105,6 +105,11 @@ impl Bill {
         self.priced.then_some(self.used.cost)
     }
 
+    /// The tokens it comes to so far.
+    pub(super) const fn tokens(&self) -> u64 {
+        self.used.input_tokens.saturating_add(self.used.output_tokens)
+    }
+
     /// Ends the bill: attempts that have not ended were abandoned. Returns the tokens it comes to.
     pub(super) fn settle(&mut self, now: Instant) -> u64 {
         for (_, price) in std::mem::take(&mut self.running) {
@@ -113,7 +118,7 @@ impl Bill {
         if let Some(reservation) = self.reservation.take() {
             reservation.settle_at(&self.used, now);
         }
-        self.used.input_tokens.saturating_add(self.used.output_tokens)
+        self.tokens()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::client::terms::Terms;
 use crate::client::upstream::Failure;
 use crate::error::{ErrorKind, ProviderError};
 use crate::outcome::{End, Outcome};
+use crate::queue::Slot;
 use crate::report::{AttemptReport, Phase, Trail};
 use crate::request::ChatRequest;
 use crate::time::{Instant, now};
@@ -192,8 +193,19 @@ impl Books {
     }
 
     /// Ends the attempt that served the call.
-    pub(super) fn succeed(&mut self, attempt: Attempt, outcome: Outcome, now: Instant) {
-        self.close(attempt, &outcome, |attempt, outcome| attempt.succeed(outcome, now));
+    pub(super) fn succeed(
+        &mut self,
+        attempt: Attempt,
+        outcome: Outcome,
+        now: Instant,
+        slot: Option<&mut Slot>,
+    ) {
+        self.bill.close(attempt.number(), outcome.end.row().charge, outcome.usage.as_ref());
+        // Before the lease ends and lets another call pass: whose turn that is depends on it.
+        if let Some(slot) = slot {
+            slot.used(self.bill.tokens());
+        }
+        self.trail.push(attempt.succeed(&outcome, now));
     }
 
     /// Ends an attempt: it goes on the bill by its row of the table, and into the trail.

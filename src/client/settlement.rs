@@ -79,7 +79,7 @@ impl Settlement {
         let outcome = Outcome::new(End::Success)
             .with_usage(response.usage)
             .with_rate_limits(response.rate_limits);
-        self.books.succeed(attempt, outcome, now);
+        self.books.succeed(attempt, outcome, now, self.slot.as_mut());
         self.terms.client.budget.deposit();
         self.learn(&response.usage);
         self.end("success", now);

@@ -255,6 +255,10 @@ impl Inner {
         }
     }
 
+    pub(super) fn settle(&self, account: &Account, tokens: u64) {
+        self.visit(|desk, _| desk.state.settle(account, Some(tokens)));
+    }
+
     pub(super) fn first_content(&self, ttft: Duration) {
         if self.room.observe(ttft, now()) {
             self.freed();

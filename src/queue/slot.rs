@@ -78,6 +78,15 @@ impl Slot {
         self.place.deadline
     }
 
+    /// The call has used so many tokens, and will use no more: its tenant's account is corrected
+    /// while the call still runs. To be said before what the gate gave is dropped, since whose turn it
+    /// is then depends on it.
+    pub fn used(&mut self, tokens: u64) {
+        if let Some(account) = self.account.take() {
+            self.inner.settle(&account, tokens);
+        }
+    }
+
     /// Ends the call with the tokens it really used: its tenant's account is corrected.
     pub fn settle(mut self, tokens: u64) {
         self.end(Some(tokens));

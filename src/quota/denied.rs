@@ -83,7 +83,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// What the limit counts: a dimension's label, `"concurrency"` or `"scopes"`.
+    /// What the limit counts: a dimension's label, `"concurrency"`, `"scopes"`, or `"line"` for a
+    /// place behind others.
     #[must_use]
     pub const fn label(&self) -> &'static str {
         match self {
@@ -92,6 +93,7 @@ impl Reason {
             | Self::Budget { dimension, .. } => dimension.label(),
             Self::Concurrency { .. } => "concurrency",
             Self::Saturated { .. } => "scopes",
+            Self::InLine => "line",
         }
     }
 }
@@ -172,7 +174,9 @@ impl fmt::Display for Denied {
             }
             Reason::Concurrency { limit } => write!(f, " of {limit} running calls is reached"),
             Reason::InLine => f.write_str(" is waited for by others that came first"),
-            Reason::Saturated { most } => write!(f, "er keeps {most} scopes, all of them in use"),
+            Reason::Saturated { most } => {
+                write!(f, " is not kept: {most} others are, and all of them are in use")
+            }
         }
     }
 }
