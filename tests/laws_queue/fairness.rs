@@ -94,15 +94,17 @@ async fn a_tenant_that_leaves_and_comes_back_gains_nothing() {
     let (queue, gate) = (queue(|queue| queue), Places::new(1));
     let mut steady = Tenant::new("steady", 100, 100, 5);
     let (mut taken, mut slot) = caller(&queue, &gate, place()).done().unwrap();
-    let (mut actual, mut comes) = (0, 0);
+    let (mut actual, mut comes, mut visitor) = (0, 0, None);
     for _ in 0..1_000 {
         steady.line_up(&queue, &gate);
         // Gone entirely between its calls, of which each takes ten times what it said.
-        let mut visitor = caller(&queue, &gate, place().tenant("visitor").cost(100)).waiting();
+        let visit = || caller(&queue, &gate, place().tenant("visitor").cost(100)).waiting();
+        let waiting = visitor.get_or_insert_with(visit);
         drop(taken);
         slot.settle(actual);
-        if let Poll::Ready(passed) = visitor.poll() {
+        if let Poll::Ready(passed) = waiting.poll() {
             ((taken, slot), actual, comes) = (passed.unwrap(), 1_000, comes + 1);
+            visitor = None;
         } else {
             ((taken, slot), actual) = (steady.passed().unwrap(), 100);
         }

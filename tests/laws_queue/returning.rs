@@ -20,7 +20,7 @@ async fn a_call_that_comes_back_goes_before_those_who_have_not_passed() {
     let mut third = caller(&queue, &gate, place().tenant("b")).waiting();
     let gate_again = Arc::clone(&gate);
     let mut again = Caller::new(async move {
-        slot.acquire_again(&gate_again, gate_again.want(1)).await.map(|taken| (slot, taken))
+        slot.acquire_again(&gate_again, gate_again.want(1)).await.map(|taken| (taken, slot))
     })
     .waiting();
     drop(other_taken);
