@@ -245,7 +245,22 @@ impl Bucket {
 
     /// Lowers what is left to `amount`, where it is more: somebody else used the rest.
     pub fn lower_to(&self, rate: &Rate, amount: u64, now: u64) {
-        let used = rate.burst.saturating_sub(rate.units(amount));
+        self.lower_to_rest(rate, amount, 0, (now, now));
+    }
+
+    /// As [`lower_to`](Self::lower_to), for an `amount` that was left at an earlier time, of which
+    /// `taken` was taken since. What has drained in between is there as well: without it, whoever is
+    /// told ten times a second what was left some seconds ago would never find anything left.
+    pub(crate) fn lower_to_rest(
+        &self,
+        rate: &Rate,
+        amount: u64,
+        taken: u64,
+        (then, now): (u64, u64),
+    ) {
+        let drained = rate.drained(now.max(then)).wrapping_sub(rate.drained(then));
+        let left = rate.units(amount).saturating_add(drained).saturating_sub(rate.units(taken));
+        let used = rate.burst.saturating_sub(left);
         let raise = |end: u64| {
             let empty = rate.drained(now).wrapping_add(self.refunded.load(Ordering::Relaxed));
             (level(end, empty) < used).then(|| empty.wrapping_add(used))
@@ -378,6 +393,20 @@ mod tests {
         assert_eq!(bucket.available(&rate, 0), 7);
         bucket.lower_to(&rate, 50, 0);
         assert_eq!(bucket.available(&rate, 0), 7);
+    }
+
+    #[test]
+    fn a_late_correction_counts_what_has_drained_since_to_the_last_unit() {
+        let rate = rate(60, 60);
+        let (early, late) = (Bucket::new(), Bucket::new());
+        early.lower_to(&rate, 7, 0);
+        late.lower_to_rest(&rate, 7, 0, (0, 2 * SECOND + SECOND / 2));
+        let level = |bucket: &Bucket| bucket.level(&rate, 3 * SECOND);
+        assert_eq!(level(&early), level(&late));
+        late.lower_to_rest(&rate, 7, 4, (0, 3 * SECOND + 1));
+        assert_eq!(late.available(&rate, 3 * SECOND + 1), 6);
+        late.lower_to_rest(&rate, 7, 100, (0, 3 * SECOND + 1));
+        assert_eq!(late.available(&rate, 3 * SECOND + 1), 0);
     }
 
     #[test]

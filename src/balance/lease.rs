@@ -12,6 +12,7 @@ use crate::balance::member::Member;
 use crate::balance::mirror::{Mirror, Spend, Spent};
 use crate::outcome::{End, Outcome};
 use crate::provider::{Capabilities, Provider};
+use crate::rate_limits::RateLimits;
 use crate::report::EndpointId;
 use crate::time::{Instant, now};
 use crate::usage::{Price, Usage};
@@ -120,7 +121,7 @@ impl Lease {
             chooser.typical.learn(outcome, elapsed, millis);
         }
         if let (Some(mirror), Some(spent)) = (&self.member.mirror, &self.spent) {
-            settle_limits(mirror, spent, outcome, at);
+            settle_limits(mirror, spent, outcome, (self.at, at));
         }
         if self.is_remarkable(outcome) {
             self.note(outcome, now);
@@ -137,16 +138,26 @@ impl Lease {
     fn note(&self, outcome: &Outcome, now: Instant) {
         // The balancer may be gone while the last attempts end; then nobody needs to know.
         if let Some(balancer) = self.cell().balancer.upgrade() {
-            balancer.note(self.cell(), self.member.slot, outcome, (self.started(), now));
+            let outcome = outcome.clone().with_rate_limits(self.unmetered(outcome));
+            balancer.note(self.cell(), self.member.slot, &outcome, (self.started(), now));
         }
     }
 
     fn is_remarkable(&self, outcome: &Outcome) -> bool {
         match outcome.end {
-            End::Success => self.cell().is_troubled() || exhausted(outcome).is_some(),
+            End::Success => {
+                let limits = self.unmetered(outcome);
+                self.cell().is_troubled() || limits.is_some_and(|it| it.exhausted_reset().is_some())
+            }
             End::Abandoned => false,
             End::Failed(_) | End::Broken(_) => true,
         }
+    }
+
+    /// The response's windows that the mirror does not keep.
+    fn unmetered(&self, outcome: &Outcome) -> Option<RateLimits> {
+        let limits = outcome.rate_limits?;
+        Some(self.member.mirror.as_ref().map_or(limits, |mirror| mirror.unmetered(limits)))
     }
 }
 
@@ -155,11 +166,11 @@ pub(crate) fn exhausted(outcome: &Outcome) -> Option<Duration> {
     outcome.rate_limits.as_ref().and_then(|limits| limits.exhausted_reset())
 }
 
-fn settle_limits(mirror: &Mirror, spent: &Spent, outcome: &Outcome, now: u64) {
+fn settle_limits(mirror: &Mirror, spent: &Spent, outcome: &Outcome, (then, now): (u64, u64)) {
     let used = outcome.usage.as_ref().and_then(spend);
     mirror.settle(spent, outcome.end.row().charge, used, now);
     if let Some(limits) = &outcome.rate_limits {
-        mirror.correct(spent, limits, now);
+        mirror.correct(spent, limits, (then, now));
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Each limit is a bucket that calls spend from before they are sent. It cannot know what others
 //! spend on the same account, so every response's headers correct it: what the backend says is left,
-//! less what was sent since that call, is an upper bound.
+//! less what was sent since that call and with what came back since, is an upper bound.
 
 use std::time::Duration;
 
@@ -118,8 +118,9 @@ impl Mirror {
         }
     }
 
-    /// Lowers each meter to what the headers of the response to `spent` leave room for.
-    pub(crate) fn correct(&self, spent: &Spent, limits: &RateLimits, now: u64) {
+    /// Lowers each meter to what the headers of the response to `spent`, which was sent at `then`,
+    /// leave room for.
+    pub(crate) fn correct(&self, spent: &Spent, limits: &RateLimits, (then, now): (u64, u64)) {
         let RateLimits { requests, tokens, input_tokens, output_tokens } = *limits;
         let windows = [requests, tokens, input_tokens, output_tokens];
         for (meter, sent_then) in self.meters.iter().zip(spent.sent) {
@@ -127,10 +128,23 @@ impl Mirror {
                 windows[meter.dimension].and_then(|window: LimitWindow| window.remaining);
             if let Some(remaining) = remaining {
                 let since = meter.sent.load(Ordering::Relaxed).wrapping_sub(sent_then);
-                let left = remaining.saturating_sub(u64::from(since));
-                meter.bucket.lower_to(&meter.rate, left, now);
+                let since = u64::from(since);
+                meter.bucket.lower_to_rest(&meter.rate, remaining, since, (then, now));
             }
         }
+    }
+
+    /// `limits` without the windows that are metered here. Of those it is known when the next call
+    /// fits, which is long before they are whole.
+    pub(crate) fn unmetered(&self, mut limits: RateLimits) -> RateLimits {
+        let RateLimits { requests, tokens, input_tokens, output_tokens } = &mut limits;
+        let windows = [requests, tokens, input_tokens, output_tokens];
+        for (dimension, window) in windows.into_iter().enumerate() {
+            if self.meters.iter().any(|meter| meter.dimension == dimension) {
+                *window = None;
+            }
+        }
+        limits
     }
 }
 
@@ -206,10 +220,10 @@ mod tests {
         let _second = mirror.reserve(spend(1, 1), 0).unwrap();
         let _third = mirror.reserve(spend(1, 1), 0).unwrap();
         let window = LimitWindow::new().with_remaining(10);
-        mirror.correct(&first, &RateLimits::new().with_requests(window), 0);
+        mirror.correct(&first, &RateLimits::new().with_requests(window), (0, 0));
         assert_eq!(mirror.meters[0].bucket.available(&mirror.meters[0].rate, 0), 8);
         let generous = LimitWindow::new().with_remaining(u64::MAX);
-        mirror.correct(&first, &RateLimits::new().with_requests(generous), 0);
+        mirror.correct(&first, &RateLimits::new().with_requests(generous), (0, 0));
         assert_eq!(mirror.meters[0].bucket.available(&mirror.meters[0].rate, 0), 8);
     }
 
