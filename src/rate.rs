@@ -146,6 +146,18 @@ pub struct Taken {
     units: u64,
 }
 
+/// What somebody else counted in a bucket. It is true of an earlier time: since then some was taken,
+/// and some has drained. Whoever is told ten times a second what was left some seconds ago would
+/// never find anything left without the latter.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading {
+    pub(crate) left: u64,
+    pub(crate) at: u64,
+    pub(crate) taken_since: u64,
+    /// Is not to be touched, even if it is there.
+    pub(crate) held_back: u64,
+}
+
 impl Bucket {
     /// An unused bucket.
     #[must_use]
@@ -245,22 +257,17 @@ impl Bucket {
 
     /// Lowers what is left to `amount`, where it is more: somebody else used the rest.
     pub fn lower_to(&self, rate: &Rate, amount: u64, now: u64) {
-        self.lower_to_rest(rate, amount, 0, (now, now));
+        self.lower_by(rate, &Reading { left: amount, at: now, taken_since: 0, held_back: 0 }, now);
     }
 
-    /// As [`lower_to`](Self::lower_to), for an `amount` that was left at an earlier time, of which
-    /// `taken` was taken since. What has drained in between is there as well: without it, whoever is
-    /// told ten times a second what was left some seconds ago would never find anything left.
-    pub(crate) fn lower_to_rest(
-        &self,
-        rate: &Rate,
-        amount: u64,
-        taken: u64,
-        (then, now): (u64, u64),
-    ) {
-        let drained = rate.drained(now.max(then)).wrapping_sub(rate.drained(then));
-        let left = rate.units(amount).saturating_add(drained).saturating_sub(rate.units(taken));
-        let used = rate.burst.saturating_sub(left);
+    /// Lowers what is left to what comes of `reading` by now, where it is more.
+    pub(crate) fn lower_by(&self, rate: &Rate, reading: &Reading, now: u64) {
+        let Reading { left, at, taken_since, held_back } = *reading;
+        let drained = rate.drained(now.max(at)).wrapping_sub(rate.drained(at));
+        let left = rate.units(left).saturating_add(drained);
+        let left = left.saturating_sub(rate.units(taken_since));
+        let held_back = rate.units(held_back).min(rate.burst);
+        let used = rate.burst.saturating_sub(left).saturating_add(held_back);
         let raise = |end: u64| {
             let empty = rate.drained(now).wrapping_add(self.refunded.load(Ordering::Relaxed));
             (level(end, empty) < used).then(|| empty.wrapping_add(used))
@@ -396,17 +403,23 @@ mod tests {
     }
 
     #[test]
-    fn a_late_correction_counts_what_has_drained_since_to_the_last_unit() {
+    fn a_late_reading_counts_what_has_drained_since_to_the_last_unit() {
+        const NOW: u64 = 3 * SECOND + 1;
         let rate = rate(60, 60);
+        let read = |bucket: &Bucket, taken_since, held_back, now| {
+            bucket.lower_by(&rate, &Reading { left: 7, at: 0, taken_since, held_back }, now);
+        };
         let (early, late) = (Bucket::new(), Bucket::new());
-        early.lower_to(&rate, 7, 0);
-        late.lower_to_rest(&rate, 7, 0, (0, 2 * SECOND + SECOND / 2));
-        let level = |bucket: &Bucket| bucket.level(&rate, 3 * SECOND);
-        assert_eq!(level(&early), level(&late));
-        late.lower_to_rest(&rate, 7, 4, (0, 3 * SECOND + 1));
-        assert_eq!(late.available(&rate, 3 * SECOND + 1), 6);
-        late.lower_to_rest(&rate, 7, 100, (0, 3 * SECOND + 1));
-        assert_eq!(late.available(&rate, 3 * SECOND + 1), 0);
+        read(&early, 0, 0, 0);
+        read(&late, 0, 0, 2 * SECOND + SECOND / 2);
+        assert_eq!(early.level(&rate, NOW), late.level(&rate, NOW));
+        read(&late, 4, 0, NOW);
+        assert_eq!(late.available(&rate, NOW), 6);
+        read(&late, 4, 2, NOW);
+        assert_eq!(late.available(&rate, NOW), 4);
+        // What was taken beyond what was left was refused, and is no debt; what is held back is one.
+        read(&late, 100, 2, NOW);
+        assert_eq!(late.wait_for(&rate, 1, NOW).unwrap().as_secs(), 3);
     }
 
     #[test]

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use crate::balance::calls::Running;
 use crate::balance::cell::EndpointCell;
-use crate::balance::chooser::millis;
+use crate::balance::chooser::{Chooser, millis};
 use crate::balance::demand::EndpointKey;
 use crate::balance::member::Member;
-use crate::balance::mirror::{Mirror, Spend, Spent};
+use crate::balance::mirror::{Mirror, Sent, Spend, Spent};
+use crate::error::ErrorKind;
 use crate::outcome::{End, Outcome};
 use crate::provider::{Capabilities, Provider};
 use crate::rate_limits::RateLimits;
@@ -97,6 +98,14 @@ impl Lease {
         self.member.trial
     }
 
+    /// Tells the endpoint's limits what the response's headers say of them before the attempt ends;
+    /// `None` where no limits are declared.
+    pub(crate) fn headers(&self) -> Option<Headers> {
+        let (mirror, spent) = (self.member.mirror.as_ref()?, self.spent.as_ref()?);
+        let (mirror, chooser) = (Arc::clone(mirror), Arc::clone(&self.cell().chooser));
+        Some(Headers { mirror, chooser, sent: spent.sent, at: self.at })
+    }
+
     /// Content has arrived: the attempt no longer counts as waiting for it.
     pub fn first_content(&mut self) {
         if let Some(running) = &mut self.running {
@@ -161,6 +170,23 @@ impl Lease {
     }
 }
 
+/// What an attempt's headers are told to. They come with the first byte, and what they say of other
+/// users of the same key is the older the longer they are kept.
+#[derive(Debug)]
+pub(crate) struct Headers {
+    mirror: Arc<Mirror>,
+    chooser: Arc<Chooser>,
+    sent: Sent,
+    /// When the lease was given.
+    at: u64,
+}
+
+impl Headers {
+    pub(crate) fn arrived(&self, limits: &RateLimits, now: Instant) {
+        self.mirror.correct(&self.sent, limits, (self.at, self.chooser.nanos(now)));
+    }
+}
+
 /// When the limit that a successful response used up is whole again.
 pub(crate) fn exhausted(outcome: &Outcome) -> Option<Duration> {
     outcome.rate_limits.as_ref().and_then(|limits| limits.exhausted_reset())
@@ -170,7 +196,10 @@ fn settle_limits(mirror: &Mirror, spent: &Spent, outcome: &Outcome, (then, now):
     let used = outcome.usage.as_ref().and_then(spend);
     mirror.settle(spent, outcome.end.row().charge, used, now);
     if let Some(limits) = &outcome.rate_limits {
-        mirror.correct(spent, limits, (then, now));
+        if outcome.end == End::Failed(ErrorKind::RateLimited) {
+            mirror.refused(spent, limits, now);
+        }
+        mirror.correct(&spent.sent, limits, (then, now));
     }
 }
 
