@@ -25,12 +25,12 @@ use tally::Tally;
 /// What each policy made of a scenario, by its name.
 type Results = BTreeMap<&'static str, Tally>;
 
-/// Plays `scenario` with every policy and prints a line for each.
+/// Plays `scenario` with its policies and prints a line for each.
 async fn results(scenario: Scenario) -> Results {
     println!("{}", setup::described(scenario));
     let seeds = setup::seeds();
     let mut results = Results::new();
-    for policy in Policy::ALL {
+    for policy in Policy::of(scenario) {
         let mut tally = Tally::default();
         for seed in seeds.clone() {
             tally.add(traffic::play(scenario, policy, seed).await);

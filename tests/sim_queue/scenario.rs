@@ -62,7 +62,7 @@ impl Scenario {
 
     /// How long calls arrive. All of them are waited for.
     pub(crate) const fn length(self) -> Duration {
-        Duration::from_secs(300)
+        Duration::from_secs(if self.is_bursty() { 300 } else { 600 })
     }
 
     /// When calls arrive.
@@ -108,8 +108,8 @@ pub(crate) fn server(seed: u64) -> SimulatedProvider {
         .seed(seed)
         .limits(limits)
         .time_to_first_token(Distribution::log_normal(0.5, 0.6))
-        .tokens_per_second(Distribution::uniform(40.0, 80.0))
-        .output_tokens(Distribution::log_normal(150.0, 0.8))
+        .tokens_per_second(Distribution::uniform(3.2, 6.4))
+        .output_tokens(Distribution::log_normal(12.0, 0.8))
         .build()
         .unwrap()
 }

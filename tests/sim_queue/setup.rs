@@ -73,8 +73,11 @@ pub(crate) const CLIENT: Policy = Policy::Client("client", Settings { patience: 
 pub(crate) const PATIENT: Policy = Policy::Client("patient", Settings { patience: Some(1.0) });
 
 impl Policy {
-    pub(crate) const ALL: [Self; 6] =
-        [NO_RETRY, TWO_RETRIES, SIX_RETRIES, RETRY_AFTER, PATIENT, CLIENT];
+    /// Those that play a scenario.
+    pub(crate) fn of(scenario: Scenario) -> impl Iterator<Item = Self> {
+        let patient = (!scenario.is_bursty()).then_some(PATIENT);
+        [NO_RETRY, TWO_RETRIES, SIX_RETRIES, RETRY_AFTER, CLIENT].into_iter().chain(patient)
+    }
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
