@@ -25,6 +25,11 @@ pub(crate) const SPELL: Duration = Duration::from_secs(30);
 pub(crate) const INPUT: (u64, u64) = (100, 700);
 pub(crate) const MOST_OUTPUT: u64 = 500;
 
+/// Seconds from a request to its answer: half take less than the median, one in a hundred four
+/// times as long.
+pub(crate) const MEDIAN: f64 = 3.0;
+pub(crate) const SIGMA: f64 = 0.6;
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Scenario {
     Bursty,
@@ -107,9 +112,8 @@ pub(crate) fn server(seed: u64) -> SimulatedProvider {
     SimulatedProvider::builder("key")
         .seed(seed)
         .limits(limits)
-        .time_to_first_token(Distribution::log_normal(0.5, 0.6))
-        .tokens_per_second(Distribution::uniform(3.2, 6.4))
-        .output_tokens(Distribution::log_normal(12.0, 0.8))
+        .time_to_first_token(Distribution::log_normal(MEDIAN, SIGMA))
+        .output_tokens(1.0)
         .build()
         .unwrap()
 }
@@ -119,8 +123,9 @@ pub(crate) fn requests(seed: u64) -> impl Iterator<Item = Arc<ChatRequest>> {
     let rng = Rng::from_seed(seed);
     let (least, most) = INPUT;
     std::iter::repeat_with(move || {
-        let tokens = least + rng.below(most - least + 1);
-        let request = ChatRequest::new("m").user("word".repeat(tokens as usize));
+        // The question is the last of the tokens.
+        let context = least + rng.below(most - least + 1) - 1;
+        let request = ChatRequest::new("m").system("word".repeat(context as usize)).user("what");
         Arc::new(request.max_output_tokens(MOST_OUTPUT))
     })
 }

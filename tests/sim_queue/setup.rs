@@ -34,7 +34,8 @@ pub(crate) fn described(scenario: Scenario) -> String {
     format!(
         "sim scenario={}: one key of {} requests and {} tokens a minute, {} s of it at once, headers in \
          every answer; Poisson arrivals at {} of that on average, {spells}, for {} s, and steady ones of \
-         others at {}; input {} to {} tokens, output at most {}; deadline {} s; wait = from arrival to \
+         others at {}; input {} to {} tokens, output \
+         at most {}, log-normal service (median {} s, sigma {}); deadline {} s; wait = from arrival to \
          the start of the attempt that is answered",
         scenario.name(),
         scenario::REQUESTS_PER_MINUTE,
@@ -46,6 +47,8 @@ pub(crate) fn described(scenario: Scenario) -> String {
         scenario::INPUT.0,
         scenario::INPUT.1,
         scenario::MOST_OUTPUT,
+        scenario::MEDIAN,
+        scenario::SIGMA,
         scenario::DEADLINE.as_secs(),
     )
 }
