@@ -188,6 +188,18 @@ impl Taken {
     }
 }
 
+/// What somebody else counted in a bucket. It is true of an earlier time: since then some was taken,
+/// and some has drained. Whoever is told ten times a second what was left some seconds ago would
+/// never find anything left without the latter.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading {
+    pub(crate) left: u64,
+    pub(crate) at: u64,
+    pub(crate) taken_since: u64,
+    /// Is not to be touched, even if it is there.
+    pub(crate) held_back: u64,
+}
+
 impl Bucket {
     /// An unused bucket.
     #[must_use]
@@ -290,7 +302,17 @@ impl Bucket {
 
     /// Lowers what is left to `amount`, where it is more: somebody else used the rest.
     pub fn lower_to(&self, rate: &Rate, amount: u64, now: u64) {
-        let used = rate.burst.saturating_sub(rate.units(amount));
+        self.lower_by(rate, &Reading { left: amount, at: now, taken_since: 0, held_back: 0 }, now);
+    }
+
+    /// Lowers what is left to what comes of `reading` by now, where it is more.
+    pub(crate) fn lower_by(&self, rate: &Rate, reading: &Reading, now: u64) {
+        let Reading { left, at, taken_since, held_back } = *reading;
+        let drained = rate.drained(now.max(at)).wrapping_sub(rate.drained(at));
+        let left = rate.units(left).saturating_add(drained);
+        let left = left.saturating_sub(rate.units(taken_since));
+        let held_back = rate.units(held_back).min(rate.burst);
+        let used = rate.burst.saturating_sub(left).saturating_add(held_back);
         let raise = |end: u64| {
             let empty = rate.drained(now).wrapping_add(self.refunded.load(Ordering::Relaxed));
             (level(end, empty) < used).then(|| empty.wrapping_add(used))

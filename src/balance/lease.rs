@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use crate::balance::calls::Running;
 use crate::balance::cell::EndpointCell;
-use crate::balance::chooser::millis;
+use crate::balance::chooser::{Chooser, millis};
 use crate::balance::demand::EndpointKey;
 use crate::balance::member::Member;
-use crate::balance::mirror::{Mirror, Spend, Spent};
+use crate::balance::mirror::{Mirror, Sent, Spend, Spent};
+use crate::error::ErrorKind;
 use crate::outcome::{End, Outcome};
 use crate::provider::{Capabilities, Provider};
+use crate::rate_limits::RateLimits;
 use crate::report::EndpointId;
 use crate::time::{Instant, now};
 use crate::usage::{Price, Usage};
@@ -96,6 +98,14 @@ impl Lease {
         self.member.trial
     }
 
+    /// Tells the endpoint's limits what the response's headers say of them before the attempt ends;
+    /// `None` where no limits are declared.
+    pub(crate) fn headers(&self) -> Option<Headers> {
+        let (mirror, spent) = (self.member.mirror.as_ref()?, self.spent.as_ref()?);
+        let (mirror, chooser) = (Arc::clone(mirror), Arc::clone(&self.cell().chooser));
+        Some(Headers { mirror, chooser, sent: spent.sent, at: self.at })
+    }
+
     /// Content has arrived: the attempt no longer counts as waiting for it.
     pub fn first_content(&mut self) {
         if let Some(running) = &mut self.running {
@@ -120,7 +130,7 @@ impl Lease {
             chooser.typical.learn(outcome, elapsed, millis);
         }
         if let (Some(mirror), Some(spent)) = (&self.member.mirror, &self.spent) {
-            settle_limits(mirror, spent, outcome, at);
+            settle_limits(mirror, spent, outcome, (self.at, at));
         }
         if self.is_remarkable(outcome) {
             self.note(outcome, now);
@@ -137,18 +147,44 @@ impl Lease {
     fn note(&self, outcome: &Outcome, now: Instant) {
         // The balancer may be gone while the last attempts end; then nobody needs to know.
         if let Some(balancer) = self.cell().balancer.upgrade() {
-            balancer.note(&self.member, outcome, (self.started(), now));
+            let outcome = outcome.clone().with_rate_limits(self.unmetered(outcome));
+            balancer.note(&self.member, &outcome, (self.started(), now));
         }
     }
 
     fn is_remarkable(&self, outcome: &Outcome) -> bool {
         match outcome.end {
             End::Success => {
-                self.cell().trouble().is_for(self.member.slot) || exhausted(outcome).is_some()
+                let limits = self.unmetered(outcome);
+                self.cell().trouble().is_for(self.member.slot)
+                    || limits.is_some_and(|it| it.exhausted_reset().is_some())
             }
             End::Abandoned => false,
             End::Failed(_) | End::Broken(_) => true,
         }
+    }
+
+    /// The response's windows that the mirror does not keep.
+    fn unmetered(&self, outcome: &Outcome) -> Option<RateLimits> {
+        let limits = outcome.rate_limits?;
+        Some(self.member.mirror.as_ref().map_or(limits, |mirror| mirror.unmetered(limits)))
+    }
+}
+
+/// What an attempt's headers are told to. They come with the first byte, and what they say of other
+/// users of the same key is the older the longer they are kept.
+#[derive(Debug)]
+pub(crate) struct Headers {
+    mirror: Arc<Mirror>,
+    chooser: Arc<Chooser>,
+    sent: Sent,
+    /// When the lease was given.
+    at: u64,
+}
+
+impl Headers {
+    pub(crate) fn arrived(&self, limits: &RateLimits, now: Instant) {
+        self.mirror.correct(&self.sent, limits, (self.at, self.chooser.nanos(now)));
     }
 }
 
@@ -157,11 +193,14 @@ pub(crate) fn exhausted(outcome: &Outcome) -> Option<Duration> {
     outcome.rate_limits.as_ref().and_then(|limits| limits.exhausted_reset())
 }
 
-fn settle_limits(mirror: &Mirror, spent: &Spent, outcome: &Outcome, now: u64) {
+fn settle_limits(mirror: &Mirror, spent: &Spent, outcome: &Outcome, (then, now): (u64, u64)) {
     let used = outcome.usage.as_ref().and_then(spend);
     mirror.settle(spent, outcome.end.row().charge, used, now);
     if let Some(limits) = &outcome.rate_limits {
-        mirror.correct(spent, limits, now);
+        if outcome.end == End::Failed(ErrorKind::RateLimited) {
+            mirror.refused(spent, limits, now);
+        }
+        mirror.correct(&spent.sent, limits, (then, now));
     }
 }
 

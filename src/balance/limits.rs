@@ -8,7 +8,7 @@ use crate::error::BuildError;
 use crate::rate::Rate;
 
 /// A minute: the window in which backends state their limits.
-const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 /// What a backend allows an endpoint, per model and minute. Nothing declared is nothing limited.
 ///

@@ -2,13 +2,17 @@
 //!
 //! Each limit is a bucket that calls spend from before they are sent. It cannot know what others
 //! spend on the same account, so every response's headers correct it: what the backend says is left,
-//! less what was sent since that call, is an upper bound.
+//! less what was sent since that call and with what came back since, is an upper bound.
+//!
+//! What others spend between two such answers nobody can know. Where a call is refused although it
+//! fitted here, so much is held back for them; that is given up again so slowly that about one call in
+//! a hundred finds out in this way whether they are still there.
 
 use std::time::Duration;
 
-use crate::balance::limits::EndpointLimits;
+use crate::balance::limits::{EndpointLimits, MINUTE};
 use crate::outcome::Charge;
-use crate::rate::{Bucket, Rate, Refused, Taken};
+use crate::rate::{Bucket, Rate, Reading, Refused, Taken};
 use crate::rate_limits::{LimitWindow, RateLimits};
 use crate::sync::{AtomicU32, Ordering};
 
@@ -64,7 +68,22 @@ struct Meter {
     bucket: Bucket,
     /// All that was ever taken and not given back unsent; wraps. Tells how much was sent after a call.
     sent: AtomicU32,
+    others: Others,
 }
+
+/// What is held back for others who spend the same limit: a bucket that refusals fill, and that
+/// drains by the hundredth of what the limit refills.
+#[derive(Debug)]
+struct Others {
+    rate: Rate,
+    bucket: Bucket,
+}
+
+/// Of what the limit refills, the part by which what is held back for others shrinks.
+const GIVEN_UP: u32 = 100;
+
+/// Of what the limit allows at once, the part that is held back for others at the most.
+const MOST_HELD_BACK: u64 = 4;
 
 /// What a call took from each of a mirror's meters.
 #[derive(Debug, Clone, Copy)]
@@ -72,10 +91,12 @@ pub(crate) struct Spent {
     expected: Spend,
     /// In the order of the meters; nothing beyond their number.
     taken: [Taken; DIMENSIONS],
-    /// All that each meter ever took, this included. Wraps, but not within one call: that would be
-    /// two billion tokens. Leases are copied about, so they had better be small.
-    sent: [u32; DIMENSIONS],
+    pub(crate) sent: Sent,
 }
+
+/// All that each meter ever took when a call was made, the call included. Wraps, but not within one
+/// call: that would be four billion tokens. Leases are copied about, so they had better be small.
+pub(crate) type Sent = [u32; DIMENSIONS];
 
 impl Mirror {
     /// `None` where no rate is limited.
@@ -148,27 +169,58 @@ impl Mirror {
         }
     }
 
-    /// Lowers each meter to what the headers of the response to `spent` leave room for.
-    pub(crate) fn correct(&self, spent: &Spent, limits: &RateLimits, now: u64) {
+    /// Lowers each meter to what the headers of a response leave room for. It is that to a call made
+    /// at `then`, up to which so much was `sent`.
+    pub(crate) fn correct(&self, sent: &Sent, limits: &RateLimits, (then, now): (u64, u64)) {
         let RateLimits { requests, tokens, input_tokens, output_tokens } = *limits;
         let windows = [requests, tokens, input_tokens, output_tokens];
-        for (meter, sent_then) in self.meters.iter().zip(spent.sent) {
-            let remaining =
-                windows[meter.dimension].and_then(|window: LimitWindow| window.remaining);
-            if let Some(remaining) = remaining {
+        for (meter, &sent_then) in self.meters.iter().zip(sent) {
+            let window: Option<LimitWindow> = windows[meter.dimension];
+            if let Some(left) = window.and_then(|window| window.remaining) {
                 let since = meter.sent.load(Ordering::Relaxed).wrapping_sub(sent_then) as i32;
                 // Below zero where `sent_then` counts what somebody else has given back.
-                let left = remaining.saturating_sub(since.max(0) as u64);
-                meter.bucket.lower_to(&meter.rate, left, now);
+                let (taken_since, held_back) = (since.max(0) as u64, meter.others.held_back(now));
+                let reading = Reading { left, at: then, taken_since, held_back };
+                meter.bucket.lower_by(&meter.rate, &reading, now);
             }
         }
+    }
+
+    /// The call was refused for its rate, with `limits` in the refusal. It fitted here, so others
+    /// have spent of what is left too little of.
+    pub(crate) fn refused(&self, spent: &Spent, limits: &RateLimits, now: u64) {
+        let RateLimits { requests, tokens, input_tokens, output_tokens } = *limits;
+        let windows = [requests, tokens, input_tokens, output_tokens];
+        let amounts = spent.expected.amounts();
+        for meter in &self.meters {
+            let left = windows[meter.dimension].and_then(|window| window.remaining);
+            let amount = amounts[meter.dimension];
+            if left.is_some_and(|left| left < amount) {
+                meter.others.hold_back(amount, now);
+            }
+        }
+    }
+
+    /// `limits` without the windows that are metered here. Of those it is known when the next call
+    /// fits, which is long before they are whole.
+    pub(crate) fn unmetered(&self, mut limits: RateLimits) -> RateLimits {
+        let RateLimits { requests, tokens, input_tokens, output_tokens } = &mut limits;
+        let windows = [requests, tokens, input_tokens, output_tokens];
+        for (dimension, window) in windows.into_iter().enumerate() {
+            if self.meters.iter().any(|meter| meter.dimension == dimension) {
+                *window = None;
+            }
+        }
+        limits
     }
 }
 
 impl Meter {
     fn new(dimension: usize, limit: u64, limits: &EndpointLimits) -> Option<Self> {
         let (bucket, sent) = (Bucket::new(), AtomicU32::new(0));
-        Some(Self { dimension, limit, rate: limits.rate(limit).ok()?, bucket, sent })
+        let rate = limits.rate(limit).ok()?;
+        let others = Others::new(&rate, limit)?;
+        Some(Self { dimension, limit, rate, bucket, sent, others })
     }
 
     /// What was taken, and all that was ever sent, this included.
@@ -193,6 +245,23 @@ impl Meter {
             true => Err(Refused::Never { burst: self.limit }),
             false => Ok(expected.min(self.limit)),
         }
+    }
+}
+
+impl Others {
+    fn new(rate: &Rate, limit: u64) -> Option<Self> {
+        let most = (rate.burst() / MOST_HELD_BACK).max(1);
+        let rate = Rate::new(limit, MINUTE.saturating_mul(GIVEN_UP), most).ok()?;
+        Some(Self { rate, bucket: Bucket::new() })
+    }
+
+    fn held_back(&self, now: u64) -> u64 {
+        self.rate.burst() - self.bucket.available(&self.rate, now)
+    }
+
+    fn hold_back(&self, amount: u64, now: u64) {
+        // Where that would be too much, there is enough.
+        let _ = self.bucket.reserve(&self.rate, amount, now);
     }
 }
 
@@ -253,10 +322,10 @@ mod tests {
         let _second = mirror.reserve(want(1, 1), 0).unwrap();
         let _third = mirror.reserve(want(1, 1), 0).unwrap();
         let window = LimitWindow::new().with_remaining(10);
-        mirror.correct(&first, &RateLimits::new().with_requests(window), 0);
+        mirror.correct(&first.sent, &RateLimits::new().with_requests(window), (0, 0));
         assert_eq!(mirror.meters[0].bucket.available(&mirror.meters[0].rate, 0), 8);
         let generous = LimitWindow::new().with_remaining(u64::MAX);
-        mirror.correct(&first, &RateLimits::new().with_requests(generous), 0);
+        mirror.correct(&first.sent, &RateLimits::new().with_requests(generous), (0, 0));
         assert_eq!(mirror.meters[0].bucket.available(&mirror.meters[0].rate, 0), 8);
     }
 
@@ -270,8 +339,8 @@ mod tests {
         let second = mirror.reserve(want(1, 0), 0).unwrap();
         mirror.give_back(&second, 0);
         let said = RateLimits::new().with_requests(LimitWindow::new().with_remaining(40));
-        mirror.correct(&second, &said, 0);
-        mirror.correct(&first, &said, 0);
+        mirror.correct(&second.sent, &said, (0, 0));
+        mirror.correct(&first.sent, &said, (0, 0));
         assert_eq!(mirror.meters[0].bucket.available(&mirror.meters[0].rate, 0), 40);
     }
 

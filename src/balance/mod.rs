@@ -55,6 +55,7 @@ pub use config::{BalancerConfig, EndpointConfig, StrategyName};
 pub use demand::{Demand, EndpointKey, NoLease};
 pub use endpoint::Endpoint;
 pub use health::HealthPolicy;
+pub(crate) use lease::Headers;
 pub use lease::Lease;
 pub use limits::EndpointLimits;
 pub use listeners::Subscription;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
 
-use crate::balance::Demand;
+use crate::balance::{Demand, Headers};
 use crate::chunk::{Chunk, ChunkStream};
 use crate::client::active::ActiveCall;
 use crate::client::attempt::Attempt;
@@ -20,7 +20,7 @@ use crate::error::{ErrorKind, ProviderError};
 use crate::options::Call;
 use crate::provider::{CallContext, Capabilities, Provider, panicked};
 use crate::response::ChatResponse;
-use crate::time::Instant;
+use crate::time::{Instant, now};
 
 /// The most chunks without content a provider may send before its first content.
 const MAX_PREAMBLE: usize = 1024;
@@ -125,6 +125,7 @@ pub(super) struct Opening<'a> {
     capabilities: Capabilities,
     cx: CallContext,
     started: Instant,
+    headers: Option<Headers>,
 }
 
 impl<'a> Opening<'a> {
@@ -137,6 +138,7 @@ impl<'a> Opening<'a> {
             capabilities: lease.capabilities(),
             cx: context(terms, ask, attempt),
             started: lease.started(),
+            headers: lease.headers(),
         }
     }
 
@@ -178,7 +180,39 @@ impl<'a> Opening<'a> {
             Err(Alarm::CutOff) => return Err(Failure::CutOff),
             Err(Alarm::Limit) => return Err(limits.expired(limit, false)),
         };
-        prime(self.terms, stream, limits, watchdog).await
+        self.prime(stream, limits, watchdog).await
+    }
+
+    /// Receives up to the first content: the call may not be committed to a backend that has only
+    /// promised some.
+    async fn prime(
+        &self,
+        stream: ChunkStream,
+        limits: Limits,
+        watchdog: Watchdog,
+    ) -> Result<Box<OpenedStream>, Failure> {
+        let upstream = Upstream::new(stream, limits, self.terms.client.bounds);
+        let mut opened = Box::new(OpenedStream { primed: VecDeque::new(), upstream, watchdog });
+        loop {
+            let chunk = poll_fn(|cx| opened.poll_chunk(cx, &self.terms.place)).await?;
+            self.note_headers(&chunk);
+            let complete = chunk.is_done();
+            opened.primed.push_back(chunk);
+            if complete || opened.upstream.is_committed() {
+                return Ok(opened);
+            }
+            if opened.primed.len() > MAX_PREAMBLE {
+                return Err(Failure::Provider(endless_preamble()));
+            }
+        }
+    }
+
+    fn note_headers(&self, chunk: &Chunk) {
+        if let (Chunk::Start(start), Some(headers)) = (chunk, &self.headers)
+            && let Some(limits) = &start.rate_limits
+        {
+            headers.arrived(limits, now());
+        }
     }
 }
 
@@ -191,29 +225,6 @@ fn context(terms: &Terms, ask: Ask<'_>, attempt: &Attempt) -> CallContext {
     cx.idempotency_key = options.idempotency_key.clone();
     cx.keep_raw = options.keep_raw;
     cx
-}
-
-/// Receives up to the first content: the call may not be committed to a backend that has only
-/// promised some.
-async fn prime(
-    terms: &Terms,
-    stream: ChunkStream,
-    limits: Limits,
-    watchdog: Watchdog,
-) -> Result<Box<OpenedStream>, Failure> {
-    let upstream = Upstream::new(stream, limits, terms.client.bounds);
-    let mut opened = Box::new(OpenedStream { primed: VecDeque::new(), upstream, watchdog });
-    loop {
-        let chunk = poll_fn(|cx| opened.poll_chunk(cx, &terms.place)).await?;
-        let complete = chunk.is_done();
-        opened.primed.push_back(chunk);
-        if complete || opened.upstream.is_committed() {
-            return Ok(opened);
-        }
-        if opened.primed.len() > MAX_PREAMBLE {
-            return Err(Failure::Provider(endless_preamble()));
-        }
-    }
 }
 
 fn flatten<T>(

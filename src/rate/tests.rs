@@ -83,6 +83,26 @@ fn a_correction_lowers_and_never_raises() {
 }
 
 #[test]
+fn a_late_reading_counts_what_has_drained_since_to_the_last_unit() {
+    const NOW: u64 = 3 * SECOND + 1;
+    let rate = rate(60, 60);
+    let read = |bucket: &Bucket, taken_since, held_back, now| {
+        bucket.lower_by(&rate, &Reading { left: 7, at: 0, taken_since, held_back }, now);
+    };
+    let (early, late) = (Bucket::new(), Bucket::new());
+    read(&early, 0, 0, 0);
+    read(&late, 0, 0, 2 * SECOND + SECOND / 2);
+    assert_eq!(early.level(&rate, NOW), late.level(&rate, NOW));
+    read(&late, 4, 0, NOW);
+    assert_eq!(late.available(&rate, NOW), 6);
+    read(&late, 4, 2, NOW);
+    assert_eq!(late.available(&rate, NOW), 4);
+    // What was taken beyond what was left was refused, and is no debt; what is held back is one.
+    read(&late, 100, 2, NOW);
+    assert_eq!(late.wait_for(&rate, 1, NOW).unwrap().as_secs(), 3);
+}
+
+#[test]
 fn absurd_limits_are_refused_and_absurd_amounts_contained() {
     assert_eq!(Rate::new(0, MINUTE, 1), Err(InvalidRate::Zero));
     assert_eq!(Rate::new(1, Duration::ZERO, 1), Err(InvalidRate::Zero));
