@@ -214,7 +214,7 @@ pub struct CallReport {
     pub fell_back_to: Option<String>,
     /// What was tried, the attempt that succeeded last.
     pub attempts: Trail,
-    /// How long the call waited for an endpoint, pauses between attempts included.
+    /// How long the call waited for its quota and for an endpoint, pauses between attempts included.
     pub queued: Duration,
     /// From the application's call to the first content it received, queueing and retries
     /// included; `None` when the provider does not stream.

@@ -184,6 +184,15 @@ impl Price {
         Cost(input.saturating_add(output.saturating_mul(self.output)))
     }
 
+    /// What `input` and `output` tokens cost at the most, whatever part of the input is read from a
+    /// prompt cache or written to one. Saturates.
+    #[must_use]
+    pub fn at_most(&self, input: u64, output: u64) -> Cost {
+        let parts = [Some(self.input), self.cached_input, self.cache_write];
+        let dearest = parts.into_iter().flatten().max().unwrap_or(self.input);
+        Self::new(dearest, self.output).of_tokens(input, output)
+    }
+
     /// What a response cost. Unknown counts are zero; the parts are never more than their whole.
     #[must_use]
     pub fn of(&self, usage: &Usage) -> Cost {
@@ -278,6 +287,7 @@ mod tests {
         let usage = Usage::counted(1_000, 10).with_cached_input(600).with_cache_write(100);
         let expected = 300 * 2_500 + 600 * 1_250 + 100 * 3_000 + 10 * 10_000;
         assert_eq!(price.of(&usage), Cost::from_nano_dollars(expected));
+        assert_eq!(price.at_most(1_000, 10).nano_dollars(), 1_000 * 3_000 + 10 * 10_000);
         let absurd = Usage::counted(10, u64::MAX).with_cached_input(u64::MAX);
         assert_eq!(price.of(&absurd).nano_dollars(), u64::MAX);
     }

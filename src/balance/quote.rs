@@ -6,8 +6,8 @@ use crate::usage::Price;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Quote {
-    /// The dearest price of each part among the endpoints that are in service; `None` where none of
-    /// them has a price.
+    /// The dearest price of each part among the endpoints that serve the model, in service or not;
+    /// `None` where none of them has a price.
     pub price: Option<Price>,
     /// Input tokens as a provider counts them; `None` where it does not.
     pub input_tokens: Option<u64>,

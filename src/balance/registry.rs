@@ -16,6 +16,7 @@ use crate::balance::state::{Condition, EndpointState, Trouble};
 use crate::balance::status::EndpointStatus;
 use crate::report::EndpointId;
 use crate::time::Instant;
+use crate::usage::Price;
 
 /// The endpoints of a balancer.
 #[derive(Debug)]
@@ -161,6 +162,7 @@ impl Registry {
         };
         let all = candidates.iter().map(|candidate| Known {
             cell: Arc::clone(&candidate.entry.cell),
+            price: candidate.price().filter(|_| candidate.entry.config.share() > 0),
             returns: candidate.condition.until().filter(|_| candidate.entry.config.share() > 0),
         });
         Pool::new(tiers, whatever_health, all.collect())
@@ -236,6 +238,11 @@ impl Candidate<'_> {
         }
     }
 
+    fn price(&self) -> Option<Price> {
+        let model = self.slot.map(|slot| &*self.entry.models[slot].name);
+        self.entry.config.price_of(model)
+    }
+
     fn member(&self, weight: u64, admission: Admission) -> Member {
         let model = self.slot.map(|slot| &self.entry.models[slot]);
         let config = &self.entry.config;
@@ -248,7 +255,7 @@ impl Candidate<'_> {
                 || config.unnamed_default(),
                 |model| Some(Arc::clone(&model.upstream)),
             ),
-            price: config.price_of(model.map(|model| &*model.name)),
+            price: self.price(),
             weight,
             per_weight: 1.0 / weight as f32,
             trial: admission == Admission::OneAtATime,

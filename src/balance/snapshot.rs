@@ -109,7 +109,7 @@ pub(crate) struct Pool {
     whatever_health: Box<[Tier]>,
     /// All of them, whatever their state, for the reasons of a refusal.
     all: Box<[Known]>,
-    /// The dearest price of those that may be picked.
+    /// The dearest price of all of them: a call may wait for one that is out of service now.
     dearest: Option<Price>,
 }
 
@@ -128,12 +128,12 @@ pub(crate) struct Known {
     pub(crate) cell: Arc<EndpointCell>,
     /// When it returns, where it is out of service until a certain instant.
     pub(crate) returns: Option<Instant>,
+    pub(crate) price: Option<Price>,
 }
 
 impl Pool {
     pub(crate) fn new(tiers: Vec<Tier>, whatever_health: Vec<Tier>, all: Vec<Known>) -> Self {
-        let members = tiers.iter().flat_map(Tier::members);
-        let dearest = members.filter_map(|member| member.price).reduce(dearer);
+        let dearest = all.iter().filter_map(|known| known.price).reduce(dearer);
         let whatever_health = whatever_health.into();
         Self { tiers: tiers.into(), whatever_health, all: all.into(), dearest }
     }

@@ -229,7 +229,13 @@ fn not_let_through(terms: &Terms, refused: Refused<crate::error::NoEndpoint>) ->
         Refused::Never(never) => Stop::NoEndpoint(never),
         Refused::Closed => Stop::CutOff,
         Refused::TimedOut { .. } if now() >= terms.deadline => Stop::Deadline(Phase::Waiting),
-        other => Stop::not_queued(&other),
+        other => {
+            let stop = Stop::not_queued(&other);
+            if let Stop::NotQueued(why) = &stop {
+                terms.client.emitter.emit(|| Event::QueueRefused { why: why.label() });
+            }
+            stop
+        }
     }
 }
 

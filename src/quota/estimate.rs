@@ -73,7 +73,7 @@ impl Estimator {
     ) -> Amounts {
         let input = counted.unwrap_or_else(|| self.input(request, model));
         let output = self.output(request, tenant, model);
-        let cost = price.unwrap_or_default().of_tokens(input, output);
+        let cost = price.unwrap_or_default().at_most(input, output);
         Amounts::tokens(input, output).with_cost(cost)
     }
 

@@ -197,12 +197,19 @@ async fn a_dropped_stream_lets_the_next_call_pass_at_once() {
 async fn a_full_queue_says_so() {
     let provider = takes("only", seconds(5));
     let queue = RequestQueue::builder().max_depth(1).patience(1.0).build().unwrap();
-    let client = LlmClient::builder().endpoint(single(&provider)).queue(queue).build().unwrap();
+    let notebook = Notebook::default();
+    let client = LlmClient::builder()
+        .endpoint(single(&provider))
+        .queue(queue)
+        .observer(notebook.clone())
+        .build()
+        .unwrap();
     let calls = (0..3).map(|_| client.complete(question().tenant("t")));
     let ended = join_all(calls).await;
     let refused: Vec<_> = ended.iter().filter_map(|ended| ended.as_ref().err()).collect();
     let [Error::Queue(refused)] = refused[..] else { panic!("{refused:?}") };
     assert!(matches!(refused.why, QueueRefusal::Full { depth: 1, .. }), "{refused}");
+    assert_eq!(notebook.count("QueueRefused"), 1);
 }
 
 #[tokio::test(start_paused = true)]
