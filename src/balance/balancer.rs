@@ -133,7 +133,8 @@ impl Balancer {
         self.shared.snapshot_at(now).pool(demand.model).earliest(&ask)
     }
 
-    /// Whether an endpoint that is not excluded could ever serve `demand`, whatever its state.
+    /// Whether an endpoint that gets calls and is not excluded could ever serve `demand`, in service
+    /// or not.
     pub(crate) fn could_serve(&self, demand: &Demand<'_>, now: Instant) -> bool {
         let ask = Ask::new(demand, &self.shared.chooser, now);
         self.shared.snapshot_at(now).pool(demand.model).knows_one_for(&ask)

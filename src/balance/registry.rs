@@ -164,6 +164,7 @@ impl Registry {
             cell: Arc::clone(&candidate.entry.cell),
             price: candidate.price().filter(|_| candidate.entry.config.share() > 0),
             returns: candidate.condition.until().filter(|_| candidate.entry.config.share() > 0),
+            gets_calls: candidate.entry.config.share() > 0 && !candidate.entry.state.draining,
         });
         Pool::new(tiers, whatever_health, all.collect())
     }

@@ -128,6 +128,8 @@ pub(crate) struct Known {
     pub(crate) cell: Arc<EndpointCell>,
     /// When it returns, where it is out of service until a certain instant.
     pub(crate) returns: Option<Instant>,
+    /// Whether it gets calls while it is in service: it has a weight, and does not drain.
+    pub(crate) gets_calls: bool,
     pub(crate) price: Option<Price>,
 }
 
@@ -178,7 +180,9 @@ impl Pool {
     }
 
     pub(crate) fn knows_one_for(&self, ask: &Ask<'_>) -> bool {
-        self.all.iter().any(|known| ask.admits(known.cell.capabilities.bits(), known.cell.key))
+        self.all.iter().any(|known| {
+            known.gets_calls && ask.admits(known.cell.capabilities.bits(), known.cell.key)
+        })
     }
 
     pub(crate) const fn dearest(&self) -> Option<Price> {

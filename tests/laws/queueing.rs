@@ -586,3 +586,19 @@ async fn an_adaptive_limit_learns_from_the_ttft_of_attempts() {
     }
     assert!(limit() < 20, "answers begin nine times later, and {} may run", limit());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_gets_no_calls_is_not_waited_for() {
+    let unable = always("unable", Answer::error(ErrorKind::Unsupported));
+    for drains in [false, true] {
+        let spare = Endpoint::new(takes("spare", seconds(1))).weight(u32::from(drains));
+        let client = builder_over([Endpoint::new(unable.clone()), spare]).build().unwrap();
+        if drains {
+            client.balancer().drain(&"spare".into()).unwrap();
+        }
+        let start = time::now();
+        let error = client.complete(question()).await.unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+}
