@@ -133,6 +133,13 @@ impl Balancer {
         self.shared.snapshot_at(now).pool(demand.model).earliest(&ask)
     }
 
+    /// Whether a running call is in the way of `demand`: it may be served as soon as one ends, which
+    /// may be before [`earliest`](Self::earliest), for that goes by the clock alone.
+    pub(crate) fn waits_for_an_end(&self, demand: &Demand<'_>, now: Instant) -> bool {
+        let ask = Ask::new(demand, &self.shared.chooser, now);
+        self.shared.snapshot_at(now).pool(demand.model).waits_for_an_end(&ask)
+    }
+
     /// Whether an endpoint that gets calls and is not excluded could ever serve `demand`, in service
     /// or not.
     pub(crate) fn could_serve(&self, demand: &Demand<'_>, now: Instant) -> bool {

@@ -80,6 +80,11 @@ impl Member {
             || self.concurrency.is_some_and(|limit| self.cell.calls.running() >= limit)
     }
 
+    /// Whether the end of a running call may let this one in.
+    pub(crate) fn is_busy_for(&self, ask: &Ask<'_>) -> bool {
+        ask.admits(self.able, self.key) && self.is_taken() && self.room_in(ask).is_ok()
+    }
+
     /// Whether [`enter`](Self::enter) would succeed if nobody else came first.
     #[inline]
     pub(crate) fn is_open_to(&self, ask: &Ask<'_>) -> bool {

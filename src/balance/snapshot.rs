@@ -185,6 +185,11 @@ impl Pool {
         })
     }
 
+    /// Whether a running call has the place of one that is wanted.
+    pub(crate) fn waits_for_an_end(&self, ask: &Ask<'_>) -> bool {
+        self.serving(ask).iter().flat_map(Tier::members).any(|member| member.is_busy_for(ask))
+    }
+
     pub(crate) const fn dearest(&self) -> Option<Price> {
         self.dearest
     }

@@ -146,7 +146,8 @@ async fn in_turn(
         Some(failed) => Some(may_return(settlement, &demand, failed)?),
         None => None,
     };
-    let wanted = Wanted::new(ask, &demand, settlement.books().tried(), again.flatten());
+    let (tried, deadline) = (settlement.books().tried(), settlement.terms().deadline);
+    let wanted = Wanted::new(ask, &demand, tried, again.flatten(), deadline);
     let (lease, waited) = line_up(settlement, ask, &demand, wanted).await?;
     let terms = settlement.terms();
     if let Some(failed) = last {
@@ -170,7 +171,7 @@ fn may_return(
     let balancer = &terms.client.balancer;
     match balancer.earliest(demand, now) {
         Err(NoLease::Never(never)) => return Err(Stop::NoEndpoint(never)),
-        Ok(opens) if opens >= terms.deadline => {
+        Ok(opens) if opens >= terms.deadline && !balancer.waits_for_an_end(demand, now) => {
             return Err(Stop::without_lease(NoLease::NotBefore(Some(opens)), now));
         }
         Ok(_) | Err(NoLease::NotBefore(_)) => {}

@@ -43,16 +43,28 @@ impl Gate for LeaseGate {
 
     fn try_pass(&self, wanted: &Wanted, now: Instant) -> Passage<Lease, NoEndpoint> {
         let fresh = self.0.try_lease(&wanted.demand().excluding(&wanted.tried), now);
-        match (fresh, wanted.again) {
-            (Err(NoLease::NotBefore(opens)), Some(again)) => {
-                passage(self.again(wanted, again, opens, now))
+        let lease = match (fresh, wanted.again) {
+            (Err(NoLease::NotBefore(opens)), Some(again)) => self.again(wanted, again, opens, now),
+            (fresh, _) => fresh,
+        };
+        match lease {
+            Err(NoLease::NotBefore(Some(at))) if self.may_open_before(at, wanted, now) => {
+                Passage::NotBefore(None)
             }
-            (fresh, _) => passage(fresh),
+            lease => passage(lease),
         }
     }
 }
 
 impl LeaseGate {
+    /// Whether the clock opens too late for the call, and the end of another one may be in time: it
+    /// must not be turned away for a window while it waits for a place.
+    fn may_open_before(&self, at: Instant, wanted: &Wanted, now: Instant) -> bool {
+        let returns = wanted.again.is_some_and(|again| again <= now);
+        let demand = wanted.demand().excluding(if returns { &[] } else { &wanted.tried });
+        at >= wanted.deadline && self.0.waits_for_an_end(&demand, now)
+    }
+
     /// A lease on an endpoint that was tried before, the last one last, from `again` on. Until then
     /// one on an endpoint that was not, which opens at `opens`.
     fn again(
@@ -93,6 +105,8 @@ pub(super) struct Wanted {
     tried: SmallVec<[EndpointKey; 4]>,
     /// From when on it may try one of them again; `None` where that would not help.
     again: Option<Instant>,
+    /// When it must have passed.
+    deadline: Instant,
 }
 
 impl Wanted {
@@ -101,9 +115,11 @@ impl Wanted {
         demand: &Demand<'_>,
         tried: &[EndpointKey],
         again: Option<Instant>,
+        deadline: Instant,
     ) -> Self {
         Self {
             request: Arc::clone(&ask.call.request),
+            deadline,
             fallback: ask.fallback.cloned(),
             needs: demand.needs,
             input_tokens: demand.input_tokens,

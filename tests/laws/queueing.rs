@@ -588,6 +588,29 @@ async fn an_adaptive_limit_learns_from_the_ttft_of_attempts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_waits_for_one_that_is_busy_where_the_other_is_out_for_longer_than_it_has() {
+    let limited = ScriptedProvider::new("limited").forever(Answer::rate_limited(seconds(60)));
+    let busy = takes("busy", seconds(5));
+    let client = builder_over([Endpoint::new(limited), single(&busy)]).build().unwrap();
+    let call = || client.complete(question().deadline_in(seconds(30)));
+    // The first one finds the limited endpoint limited, the second one only what is left.
+    let (first, second) = join(call(), call()).await;
+    assert_eq!(tried(&first.unwrap().report.attempts), ["limited", "busy"]);
+    assert_eq!(second.unwrap().report.queued, seconds(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_refused_waits_for_one_that_is_busy_as_well() {
+    let busy = takes("busy", seconds(5));
+    let limited = ScriptedProvider::new("limited").forever(Answer::rate_limited(seconds(60)));
+    let client = builder_over([single(&busy), Endpoint::new(limited)]).build().unwrap();
+    let call = || client.complete(question().deadline_in(seconds(30)));
+    let (first, second) = join(call(), call()).await;
+    first.unwrap();
+    assert_eq!(tried(&second.unwrap().report.attempts), ["limited", "busy"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_endpoint_that_gets_no_calls_is_not_waited_for() {
     let unable = always("unable", Answer::error(ErrorKind::Unsupported));
     for drains in [false, true] {
