@@ -176,16 +176,17 @@ fn may_return(
         }
         Ok(_) | Err(NoLease::NotBefore(_)) => {}
     }
-    if is_lasting(last) {
-        let fresh = demand.excluding(settlement.books().tried());
-        let others = balancer.could_serve(&fresh, now);
-        return if others { Ok(None) } else { Err(Stop::Refused(last.clone())) };
-    }
-    match last.retry() {
-        Retry::Budgeted => Ok(Some(pause(settlement, last))),
+    let otherwise = match last.retry() {
+        _ if is_lasting(last) => Stop::Refused(last.clone()),
+        Retry::Budgeted => match pause(settlement, last) {
+            again if again < terms.deadline => return Ok(Some(again)),
+            _ => Stop::Exhausted(last.clone()),
+        },
         // The window it was refused for is the balancer's to keep.
-        _ => Ok(Some(now)),
-    }
+        _ => return Ok(Some(now)),
+    };
+    let fresh = demand.excluding(settlement.books().tried());
+    if balancer.could_serve(&fresh, now) { Ok(None) } else { Err(otherwise) }
 }
 
 /// The lease, and whether the call had to wait for it.

@@ -611,6 +611,19 @@ async fn one_that_was_refused_waits_for_one_that_is_busy_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_fault_with_no_time_for_its_pause_is_the_calls_error() {
+    let provider = always("only", Answer::error(ErrorKind::Server));
+    let client = builder_over([Endpoint::new(provider)])
+        .retry(RetryPolicy::new().delays(seconds(5_000), seconds(5_000)))
+        .build()
+        .unwrap();
+    let start = time::now();
+    let error = client.complete(question().deadline_in(seconds(1))).await.unwrap_err();
+    assert!(matches!(error, Error::Exhausted { .. }), "{error}");
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_endpoint_that_gets_no_calls_is_not_waited_for() {
     let unable = always("unable", Answer::error(ErrorKind::Unsupported));
     for drains in [false, true] {
