@@ -15,7 +15,7 @@ use crate::client::terms::Terms;
 use crate::client::watchdog::{Alarm, Watchdog, guarded};
 use crate::error::ErrorKind;
 use crate::event::Event;
-use crate::outcome::Retry;
+use crate::outcome::{Cooldown, Retry};
 use crate::queue::{Place, Refused};
 use crate::report::Phase;
 use crate::time::{Instant, after, now, sleep_until};
@@ -171,7 +171,7 @@ fn may_return(
     let balancer = &terms.client.balancer;
     match balancer.earliest(demand, now) {
         Err(NoLease::Never(never)) => return Err(Stop::NoEndpoint(never)),
-        Ok(opens) if opens >= terms.deadline && !balancer.waits_for_an_end(demand, now) => {
+        Ok(opens) if opens > now && is_hopeless(settlement, demand, last, opens) => {
             return Err(Stop::without_lease(NoLease::NotBefore(Some(opens)), now));
         }
         Ok(_) | Err(NoLease::NotBefore(_)) => {}
@@ -187,6 +187,23 @@ fn may_return(
     };
     let fresh = demand.excluding(settlement.books().tried());
     if balancer.could_serve(&fresh, now) { Ok(None) } else { Err(otherwise) }
+}
+
+/// Whether a call that nobody can serve before `opens` had better not wait: it has not the time, or
+/// would wait for nothing but to be refused again for its money or credentials.
+fn is_hopeless(
+    settlement: &Settlement,
+    demand: &Demand<'_>,
+    last: &Failed,
+    opens: Instant,
+) -> bool {
+    let (terms, now) = (settlement.terms(), last.at);
+    let balancer = &terms.client.balancer;
+    let tried = settlement.books().tried();
+    let newest = &tried[tried.len().saturating_sub(1)..];
+    let refused = last.error.kind().row().cooldown == Cooldown::Disable;
+    (refused && !balancer.could_serve(&demand.excluding(newest), now))
+        || (opens >= terms.deadline && !balancer.waits_for_an_end(demand, now))
 }
 
 /// The lease, and whether the call had to wait for it.

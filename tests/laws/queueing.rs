@@ -624,6 +624,18 @@ async fn a_fault_with_no_time_for_its_pause_is_the_calls_error() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn refused_credentials_are_not_waited_for() {
+    for kind in [ErrorKind::Auth, ErrorKind::QuotaExhausted] {
+        let provider = always("only", Answer::error(kind));
+        let client = builder_over([Endpoint::new(provider.clone())]).build().unwrap();
+        let start = time::now();
+        let error = client.complete(question().deadline_in(seconds(3_600))).await.unwrap_err();
+        assert_eq!(error.provider_error().map(evenkeel::ProviderError::kind), Some(kind));
+        assert_eq!((start.elapsed(), provider.counts().started), (Duration::ZERO, 1), "{kind}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_endpoint_that_gets_no_calls_is_not_waited_for() {
     let unable = always("unable", Answer::error(ErrorKind::Unsupported));
     for drains in [false, true] {
