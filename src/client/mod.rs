@@ -24,6 +24,7 @@ mod attempt;
 mod bill;
 mod books;
 mod builder;
+mod contained;
 mod fallback;
 mod gate;
 mod hedge;

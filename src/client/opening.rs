@@ -2,23 +2,21 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-
-use futures::FutureExt as _;
 
 use crate::balance::{Demand, Headers};
 use crate::chunk::{Chunk, ChunkStream};
 use crate::client::active::ActiveCall;
 use crate::client::attempt::Attempt;
+use crate::client::contained::Contained;
 use crate::client::llm_client::Inner;
 use crate::client::terms::Terms;
 use crate::client::upstream::{Failure, Limits, Upstream};
 use crate::client::watchdog::{Alarm, Watchdog, guarded};
 use crate::error::{ErrorKind, ProviderError};
 use crate::options::Call;
-use crate::provider::{CallContext, Capabilities, Provider, panicked};
+use crate::provider::{CallContext, Capabilities, Provider};
 use crate::response::ChatResponse;
 use crate::time::{Instant, now};
 
@@ -154,11 +152,9 @@ impl<'a> Opening<'a> {
     /// A whole answer has no first content to wait for, so only the call's deadline bounds it.
     async fn whole(&self) -> Result<Box<ChatResponse>, Failure> {
         let Terms { place, deadline, .. } = self.terms;
-        // Called within the future: a provider may panic before it returns one.
-        let work = async { self.provider.complete(&self.ask.call.request, &self.cx).await };
-        let work = AssertUnwindSafe(work).catch_unwind();
+        let work = Contained::new(|| self.provider.complete(&self.ask.call.request, &self.cx));
         match guarded(&mut Watchdog::default(), place, *deadline, work).await {
-            Ok(answer) => flatten(answer).map(Box::new),
+            Ok(answer) => answer.map(Box::new).map_err(Failure::Provider),
             Err(Alarm::CutOff) => Err(Failure::CutOff),
             Err(Alarm::Limit) => Err(Failure::Deadline),
         }
@@ -171,12 +167,10 @@ impl<'a> Opening<'a> {
             limits = limits.whole();
         }
         let mut watchdog = Watchdog::default();
-        // Called within the future: a provider may panic before it returns one.
-        let work = async { self.provider.stream(&self.ask.call.request, &self.cx).await };
-        let work = AssertUnwindSafe(work).catch_unwind();
+        let work = Contained::new(|| self.provider.stream(&self.ask.call.request, &self.cx));
         let limit = limits.first_content();
         let stream = match guarded(&mut watchdog, place, limit, work).await {
-            Ok(stream) => flatten(stream)?,
+            Ok(stream) => stream.map_err(Failure::Provider)?,
             Err(Alarm::CutOff) => return Err(Failure::CutOff),
             Err(Alarm::Limit) => return Err(limits.expired(limit, false)),
         };
@@ -225,12 +219,6 @@ fn context(terms: &Terms, ask: Ask<'_>, attempt: &Attempt) -> CallContext {
     cx.idempotency_key = options.idempotency_key.clone();
     cx.keep_raw = options.keep_raw;
     cx
-}
-
-fn flatten<T>(
-    caught: Result<Result<T, ProviderError>, Box<dyn std::any::Any + Send>>,
-) -> Result<T, Failure> {
-    caught.unwrap_or_else(|payload| Err(panicked(&*payload))).map_err(Failure::Provider)
 }
 
 fn endless_preamble() -> ProviderError {

@@ -197,3 +197,22 @@ async fn ttft_and_total_are_reported_apart() {
     while stream.next().await.is_some() {}
     assert_eq!(stream.report().unwrap().total, seconds(5));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_panics_when_it_is_cancelled_does_not_take_the_call_down() {
+    struct Faulty;
+    impl Drop for Faulty {
+        fn drop(&mut self) {
+            panic!("a destructor's own bug");
+        }
+    }
+    let provider = evenkeel::provider_fn("faulty", |_, _| async {
+        let _faulty = Faulty;
+        std::future::pending().await
+    });
+    let client =
+        evenkeel::LlmClient::builder().endpoint(evenkeel::Endpoint::new(provider)).build().unwrap();
+    let call = || evenkeel::ChatRequest::new("m").user("q").deadline_in(seconds(1));
+    assert_eq!(client.complete(call()).await.unwrap_err().label(), "deadline");
+    assert_eq!(client.stream(call()).await.map(drop).unwrap_err().label(), "deadline");
+}
