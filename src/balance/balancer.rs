@@ -28,6 +28,7 @@ use crate::report::EndpointId;
 use crate::request::ChatRequest;
 use crate::sync::Mutex;
 use crate::time::{Instant, now};
+use crate::usage::Price;
 
 /// Spreads attempts over endpoints and keeps them off endpoints that are out of service.
 ///
@@ -158,6 +159,11 @@ impl Balancer {
             catch_unwind(AssertUnwindSafe(|| provider.count_tokens(request))).ok().flatten()
         };
         Quote { price: pool.dearest(), input_tokens: pool.any_provider().and_then(count) }
+    }
+
+    /// The dearest price of `model`, as in a [`quote`](Self::quote).
+    pub(crate) fn price(&self, model: &str, now: Instant) -> Option<Price> {
+        self.shared.snapshot_at(now).pool(Some(model)).dearest()
     }
 
     /// Whether a demand's affinity tells.

@@ -13,6 +13,14 @@ pub struct Quote {
     pub input_tokens: Option<u64>,
 }
 
+impl Quote {
+    /// For a call that may be served at `other` too: the dearer price of both.
+    pub(crate) fn or_price(mut self, other: Option<Price>) -> Self {
+        self.price = self.price.into_iter().chain(other).reduce(dearer);
+        self
+    }
+}
+
 /// The dearer of two prices, part by part: no call is cheaper than it was expected to be at either.
 pub(crate) fn dearer(a: Price, b: Price) -> Price {
     let mut price = Price::new(a.input.max(b.input), a.output.max(b.output));

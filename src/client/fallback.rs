@@ -124,6 +124,11 @@ impl Fallbacks {
         Ok(Self { chains: by_model })
     }
 
+    /// The models that may take over in a call for `model`.
+    pub(super) fn of(&self, model: Option<&str>) -> &[Arc<str>] {
+        model.and_then(|model| self.chains.get(model)).map_or(&[], |chain| &chain.to)
+    }
+
     /// The model that takes over for `reason` in a call for `model`, after `left` fallbacks were
     /// left as well.
     pub(super) fn next(

@@ -1,7 +1,9 @@
 //! Taking a call's part of its tenant's quota, before anything is asked of a backend.
 
+use crate::balance::Quote;
 use crate::client::settlement::Settlement;
 use crate::client::stop::Stop;
+use crate::client::terms::Terms;
 use crate::client::watchdog::{Alarm, Watchdog, guarded};
 use crate::event::Event;
 use crate::options::Call;
@@ -16,7 +18,7 @@ pub(super) async fn reserve(settlement: &mut Settlement, call: &Call) -> Result<
     let Some(quota) = &terms.client.quota else { return Ok(terms.start) };
     let model = call.request.model.as_deref();
     let whose = Whose::new(call.options.tenant.as_ref(), model, &call.options.quota_keys);
-    let quote = terms.client.balancer.quote(&call.request, model, terms.start);
+    let quote = quote(terms, call, model);
     let amounts = quota.estimate(&call.request, quote.input_tokens, &whose, quote.price);
 
     let reserving = quota.reserve(&whose, &amounts, terms.deadline);
@@ -37,4 +39,13 @@ pub(super) async fn reserve(settlement: &mut Settlement, call: &Call) -> Result<
         Err(Alarm::Limit) => Err(Stop::Deadline(Phase::Waiting)),
         Err(Alarm::CutOff) => Err(Stop::CutOff),
     }
+}
+
+/// What the call may come to, also where a fallback serves it in the end: what is reserved is not
+/// asked for again then.
+fn quote(terms: &Terms, call: &Call, model: Option<&str>) -> Quote {
+    let Terms { client, start, .. } = terms;
+    let quote = client.balancer.quote(&call.request, model, *start);
+    let others = client.fallbacks.of(model).iter();
+    others.fold(quote, |quote, other| quote.or_price(client.balancer.price(other, *start)))
 }

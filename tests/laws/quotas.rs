@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use evenkeel::client::RetryPolicy;
+use evenkeel::client::{Fallback, RetryPolicy};
 use evenkeel::quota::{Denied, Dimension, Estimate, Limit, Limits, QuotaLimiter};
 use evenkeel::testing::{Answer, ScriptedProvider, drop_at_every_poll};
 use evenkeel::{
@@ -355,4 +355,21 @@ async fn what_is_charged_afterwards_is_estimated_like_anything_else_where_nobody
     assert!(client.complete(call).await.is_err());
     let usage = client.quota().unwrap().usage(&TenantId::new("acme")).unwrap();
     assert_eq!(ALLOWANCE - usage.available[0].1, 104, "a quarter of the bytes, and four a message");
+}
+
+#[tokio::test(start_paused = true)]
+async fn money_is_reserved_for_the_dearest_model_that_may_take_over() {
+    let small = always("small", Answer::error(ErrorKind::ContextLength));
+    let large = always("large", counted(INPUT, OUTPUT));
+    let budget = Limit::new(Dimension::Cost, 1_000, AGE);
+    let quota = QuotaLimiter::builder().per_tenant(Limits::new().limit(budget)).build().unwrap();
+    let client = LlmClient::builder()
+        .endpoint(Endpoint::new(small.input_tokens(INPUT)).model("m").price(Price::new(1, 1)))
+        .endpoint(Endpoint::new(large).model("spare").price(Price::new(10, 10)))
+        .fallback(Fallback::new("m").to("spare"))
+        .quota(quota)
+        .build()
+        .unwrap();
+    let error = client.complete(question()).await.unwrap_err();
+    assert!(matches!(error, Error::LargerThanQuota(_)), "1,500 may be needed of 1,000: {error}");
 }
