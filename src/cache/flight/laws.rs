@@ -209,6 +209,29 @@ fn a_wake_up_of_the_work_wakes_two_and_an_item_wakes_all() {
 }
 
 #[test]
+fn whoever_was_served_is_not_woken_for_what_others_wait_for() {
+    let flights = flights();
+    let leader = lead(&flights);
+    let mut followers: Vec<_> = (0..3).map(|_| (follow(&flights), Bell::default())).collect();
+    for (follower, bell) in &mut followers {
+        assert!(is_pending(follower, bell));
+    }
+    drop(leader);
+    // The one that was not told comes first.
+    let (first, bell) = followers.swap_remove(0);
+    assert!(!bell.has_rung());
+    let tap = Tap::default();
+    let _leading = take_over(first).launch(tap.work());
+    for (follower, bell) in &mut followers {
+        assert!(is_pending(follower, bell));
+    }
+    drop(followers.pop());
+    tap.disturb();
+    assert!(followers[0].1.has_rung());
+    assert!(!bell.has_rung());
+}
+
+#[test]
 fn a_participant_that_is_not_polled_holds_nobody_up() {
     let (flights, tap) = (flights(), Tap::default());
     let mut leading = lead(&flights).launch(tap.work());
@@ -504,7 +527,8 @@ fn beyond_the_bound_nobody_joins_and_whoever_is_too_far_behind_is_left_behind() 
         assert!(format!("{leading:?}").contains(&format!("bytes: {}", 3 * room)));
     }
     assert_eq!(read(&mut slow), (vec![], Some(FlightError::Lagged)));
-    assert_eq!(flights.len(), 1, "the other flight was not taken for this one");
+    drop(leading);
+    assert_eq!(flights.len(), 1, "the flight that took its place was not taken for it");
 }
 
 #[test]

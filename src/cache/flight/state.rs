@@ -286,3 +286,36 @@ impl<P: Piece, W> State<P, W> {
         self.log.bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::flight::script::Note;
+
+    #[test]
+    fn a_flight_that_no_longer_has_its_start_takes_nobody_even_before_it_is_unlinked() {
+        let mut state = State::new(0);
+        let (leader, leads) = state.board().unwrap();
+        assert!(leads);
+        state.launch(leader, ());
+        assert!(!state.publish((), Note::new(0)).closed);
+        assert!(state.board().is_some());
+        assert!(state.publish((), Note::new(1)).closed);
+        assert!(state.board().is_none());
+        assert!(!state.publish((), Note::new(2)).closed, "that was said");
+    }
+
+    #[test]
+    fn a_flight_that_is_over_takes_nobody_even_before_it_is_unlinked() {
+        let mut landed = State::new(9);
+        let (leader, _) = landed.board().unwrap();
+        landed.launch(leader, ());
+        assert!(landed.complete(Note::last(0)).closed);
+        assert!(landed.board().is_none());
+
+        let mut deserted = State::<Note, ()>::new(9);
+        let (leader, _) = deserted.board().unwrap();
+        assert!(deserted.leave(leader).0.closed);
+        assert!(deserted.board().is_none());
+    }
+}
