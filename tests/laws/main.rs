@@ -10,6 +10,7 @@ mod deadlines;
 mod doubles;
 mod estimates;
 mod fallbacks;
+mod flights;
 mod health;
 mod hedging;
 mod leases;

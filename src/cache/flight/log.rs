@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use smallvec::SmallVec;
+
 use crate::cache::flight::piece::Piece;
 
 /// The newest part of an answer, from its start as long as it fits the bound. Positions count from
@@ -24,10 +26,10 @@ impl<P: Piece> Log<P> {
     }
 
     /// Adds an item; returns those that no longer fit.
-    pub(super) fn push(&mut self, item: P) -> Vec<P> {
+    pub(super) fn push(&mut self, item: P) -> SmallVec<[P; 1]> {
         self.bytes = self.bytes.saturating_add(size(&item));
         self.items.push_back(item);
-        let mut shed = Vec::new();
+        let mut shed = SmallVec::new();
         while self.bytes > self.bound && self.items.len() > 1 {
             shed.extend(self.pop());
         }
@@ -95,7 +97,7 @@ mod tests {
     fn beyond_the_bound_the_oldest_go_first() {
         let mut log = Log::new(3 * ROOM);
         (0..3).for_each(|number| drop(log.push(Note::new(number))));
-        assert_eq!(log.push(Note::new(3).weighing(ROOM)), [Note::new(0), Note::new(1)]);
+        assert_eq!(log.push(Note::new(3).weighing(ROOM))[..], [Note::new(0), Note::new(1)]);
         assert!(!log.is_whole());
         assert_eq!(log.bytes(), 3 * ROOM);
         assert_eq!(log.at(1), Err(Lagged));

@@ -2,7 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
+
+use futures::task::{ArcWake, waker_ref};
 
 use crate::cache::flight::failure::{Failure, FlightError};
 use crate::cache::flight::fleet::Fleet;
@@ -40,7 +42,8 @@ impl<K: Key, P: Piece> Flight<K, P> {
     }
 
     pub(super) fn launch(&self, launcher: MemberId, upstream: Upstream<P>) {
-        let after = self.state.lock().launch(launcher, upstream);
+        let mut after = After::default();
+        self.state.lock().launch(launcher, upstream, &mut after);
         self.finish(after);
     }
 
@@ -52,14 +55,14 @@ impl<K: Key, P: Piece> Flight<K, P> {
         cx: &mut Context<'_>,
     ) -> Poll<Turn<P>> {
         loop {
-            // The waker that is retired is dropped with `_retired`, after the lock.
-            let (next, _retired) = self.state.lock().poll(member, position, cx.waker());
+            let mut after = After::default();
+            let next = self.state.lock().poll(member, position, cx.waker(), &mut after);
             let work = match next {
                 Next::Turn(turn) => return Poll::Ready(turn),
                 Next::Wait => return Poll::Pending,
                 Next::Work(work) => work,
             };
-            match self.advance(work, member, cx.waker()) {
+            match self.advance(work, member, cx.waker(), after) {
                 Poll::Ready(None) => {}
                 Poll::Ready(Some(item)) => return Poll::Ready(Turn::Item(item)),
                 Poll::Pending => return Poll::Pending,
@@ -73,51 +76,54 @@ impl<K: Key, P: Piece> Flight<K, P> {
         mut work: Upstream<P>,
         member: MemberId,
         waker: &Waker,
+        mut after: After<P>,
     ) -> Poll<Option<P>> {
-        let own = Waker::from(Arc::clone(self));
-        let polled = poll_contained(&mut work, &mut Context::from_waker(&own));
-        let (after, polled) = match polled {
-            Poll::Pending => (self.state.lock().park(member, work, waker), Poll::Pending),
+        let polled = poll_contained(&mut work, &mut Context::from_waker(&waker_ref(self)));
+        let polled = match polled {
+            Poll::Pending => {
+                self.state.lock().park(member, work, waker, &mut after);
+                Poll::Pending
+            }
             Poll::Ready(Some(Ok(item))) if !item.is_last() => {
-                let after = self.state.lock().publish(work, item.clone());
-                (after, Poll::Ready(Some(item)))
+                self.state.lock().publish(work, item.clone(), &mut after);
+                Poll::Ready(Some(item))
             }
             Poll::Ready(end) => {
                 // First, so that whoever sees the end finds released what the work held.
                 drop_contained(work);
-                (self.end(end), Poll::Ready(None))
+                self.end(end, &mut after);
+                Poll::Ready(None)
             }
         };
         self.finish(after);
         polled
     }
 
-    fn end(&self, end: Option<Result<P, Ended<P::Error>>>) -> After<P> {
+    fn end(&self, end: Option<Result<P, Ended<P::Error>>>, after: &mut After<P>) {
         let mut state = self.state.lock();
         match end {
-            Some(Ok(last)) => state.complete(last),
-            Some(Err(Ended::Failed(Failure::Own(error)))) => state.withdraw(error),
+            Some(Ok(last)) => state.complete(last, after),
+            Some(Err(Ended::Failed(Failure::Own(error)))) => state.withdraw(error, after),
             Some(Err(Ended::Failed(Failure::Shared(error)))) => {
-                state.fail(FlightError::Upstream(error))
+                state.fail(FlightError::Upstream(error), after);
             }
-            Some(Err(Ended::Panicked)) => state.fail(FlightError::Panicked),
-            None => state.fail(FlightError::Unfinished),
+            Some(Err(Ended::Panicked)) => state.fail(FlightError::Panicked, after),
+            None => state.fail(FlightError::Unfinished, after),
         }
     }
 
     pub(super) fn leave(&self, member: MemberId) {
-        let (after, remains) = self.state.lock().leave(member);
+        let mut after = After::default();
+        let remains = self.state.lock().leave(member, &mut after);
         self.finish(after);
         drop_contained(remains);
     }
 
-    fn finish(&self, after: After<P>) {
-        let After { wakers, closed, retired, shed, unheard } = after;
-        if closed {
+    fn finish(&self, mut after: After<P>) {
+        if after.closed {
             self.fleet.unlink(self);
         }
-        wakers.into_iter().for_each(Waker::wake);
-        drop((retired, shed, unheard));
+        after.wakers.drain(..).for_each(Waker::wake);
     }
 
     /// Participants on board, and bytes of answer kept.
@@ -129,14 +135,11 @@ impl<K: Key, P: Piece> Flight<K, P> {
 
 /// The flight is its work's waker, whoever polls: the work need not be polled again to learn of
 /// another waker when somebody else takes over.
-impl<K: Key, P: Piece> Wake for Flight<K, P> {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let after = self.state.lock().notify();
-        self.finish(after);
+impl<K: Key, P: Piece> ArcWake for Flight<K, P> {
+    fn wake_by_ref(this: &Arc<Self>) {
+        let mut after = After::default();
+        this.state.lock().notify(&mut after);
+        this.finish(after);
     }
 }
 

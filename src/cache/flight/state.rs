@@ -1,5 +1,5 @@
 //! The decisions of a flight. Pure: it polls nothing, wakes nobody and drops nothing foreign. What is
-//! to be done once the lock is released, it returns.
+//! to be done once the lock is released, it adds to an [`After`].
 
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -68,15 +68,20 @@ pub(super) struct After<P: Piece> {
     pub(super) wakers: SmallVec<[Waker; 16]>,
     /// Whether the flight takes no more members from now on.
     pub(super) closed: bool,
-    pub(super) retired: Option<Waker>,
-    pub(super) shed: Vec<P>,
+    pub(super) retired: SmallVec<[Waker; 2]>,
+    pub(super) shed: SmallVec<[P; 1]>,
     pub(super) unheard: Option<P::Error>,
 }
 
 impl<P: Piece> Default for After<P> {
     fn default() -> Self {
-        let (wakers, shed) = (SmallVec::new(), Vec::new());
-        Self { wakers, closed: false, retired: None, shed, unheard: None }
+        Self {
+            wakers: SmallVec::new(),
+            closed: false,
+            retired: SmallVec::new(),
+            shed: SmallVec::new(),
+            unheard: None,
+        }
     }
 }
 
@@ -114,9 +119,9 @@ impl<P: Piece, W> State<P, W> {
     }
 
     /// The leader hands over the work.
-    pub(super) fn launch(&mut self, launcher: MemberId, work: W) -> After<P> {
+    pub(super) fn launch(&mut self, launcher: MemberId, work: W, after: &mut After<P>) {
         self.stage = Stage::Aloft { launcher: Some(launcher), work: Some(work), ready: true };
-        self.summon()
+        self.summon(after);
     }
 
     /// What a member that has read up to `position` gets. Where it has to wait, `waker` is kept.
@@ -125,16 +130,21 @@ impl<P: Piece, W> State<P, W> {
         member: MemberId,
         position: u64,
         waker: &Waker,
-    ) -> (Next<P, W>, Option<Waker>) {
+        after: &mut After<P>,
+    ) -> Next<P, W> {
         let next = match self.turn(member, position) {
             Some(turn) => Next::Turn(turn),
             None => match self.take_ready_work() {
                 Some(work) => Next::Work(work),
-                None => return (Next::Wait, self.waiters.wait(member, waker)),
+                None => {
+                    after.retired.extend(self.waiters.wait(member, waker));
+                    return Next::Wait;
+                }
             },
         };
         // It does not wait, so it must not be counted on as a waiter either.
-        (next, self.waiters.stop(member))
+        after.retired.extend(self.waiters.stop(member));
+        next
     }
 
     fn turn(&mut self, member: MemberId, position: u64) -> Option<Turn<P>> {
@@ -174,75 +184,78 @@ impl<P: Piece, W> State<P, W> {
     }
 
     /// The work was woken.
-    pub(super) fn notify(&mut self) -> After<P> {
+    pub(super) fn notify(&mut self, after: &mut After<P>) {
         if let Stage::Aloft { ready, .. } = &mut self.stage {
             *ready = true;
         }
-        self.summon()
+        self.summon(after);
     }
 
     /// The work is pending; the member that polled it waits like the others.
-    pub(super) fn park(&mut self, member: MemberId, back: W, waker: &Waker) -> After<P> {
-        let retired = self.waiters.wait(member, waker);
+    pub(super) fn park(&mut self, member: MemberId, back: W, waker: &Waker, after: &mut After<P>) {
+        after.retired.extend(self.waiters.wait(member, waker));
         if let Stage::Aloft { work, .. } = &mut self.stage {
             *work = Some(back);
         }
         // Whatever woke it while it was polled found nobody who could have polled it again.
-        After { retired, ..self.summon() }
+        self.summon(after);
     }
 
     /// The work gave an item, for the log, and goes on.
-    pub(super) fn publish(&mut self, back: W, item: P) -> After<P> {
+    pub(super) fn publish(&mut self, back: W, item: P, after: &mut After<P>) {
         if let Stage::Aloft { work, ready, .. } = &mut self.stage {
             *work = Some(back);
             *ready = true;
         }
-        self.append(item)
+        self.append(item, after);
     }
 
     /// The work gave its last item and is gone.
-    pub(super) fn complete(&mut self, item: P) -> After<P> {
+    pub(super) fn complete(&mut self, item: P, after: &mut After<P>) {
         self.stage = Stage::Landed(Ok(()));
-        After { closed: true, ..self.append(item) }
+        self.append(item, after);
+        after.closed = true;
     }
 
     /// The work failed for everybody and is gone.
-    pub(super) fn fail(&mut self, error: FlightError<P::Error>) -> After<P> {
+    pub(super) fn fail(&mut self, error: FlightError<P::Error>, after: &mut After<P>) {
         self.stage = Stage::Landed(Err(error));
-        After { wakers: self.waiters.all().collect(), closed: true, ..After::default() }
+        after.wakers.extend(self.waiters.all());
+        after.closed = true;
     }
 
     /// The work failed by its launcher's fault and is gone.
-    pub(super) fn withdraw(&mut self, error: P::Error) -> After<P> {
+    pub(super) fn withdraw(&mut self, error: P::Error, after: &mut After<P>) {
         if !self.log.is_empty() {
-            return self.fail(FlightError::Upstream(error));
+            return self.fail(FlightError::Upstream(error), after);
         }
         match std::mem::replace(&mut self.stage, Stage::Vacant) {
             Stage::Aloft { launcher: Some(launcher), .. } => {
                 self.own_failures.push((launcher, error));
-                let launcher = self.waiters.stop(launcher);
-                let mut after = self.summon();
-                after.wakers.extend(launcher);
-                after
+                after.wakers.extend(self.waiters.stop(launcher));
             }
-            _ => After { unheard: Some(error), ..self.summon() },
+            _ => after.unheard = Some(error),
         }
+        self.summon(after);
     }
 
     /// A member leaves.
-    pub(super) fn leave(&mut self, member: MemberId) -> (After<P>, Option<Remains<P, W>>) {
-        let retired = self.waiters.dismiss(member);
-        let unheard = self.take_own_failure(member);
+    pub(super) fn leave(
+        &mut self,
+        member: MemberId,
+        after: &mut After<P>,
+    ) -> Option<Remains<P, W>> {
+        after.retired.extend(self.waiters.dismiss(member));
+        after.unheard = self.take_own_failure(member);
         self.members -= 1;
         if self.members == 0 {
-            return (
-                After { retired, unheard, closed: true, ..After::default() },
-                Some(self.desert()),
-            );
+            after.closed = true;
+            return Some(self.desert());
         }
         self.give_up_roles(member);
         // It may have been woken for what it now leaves to the others.
-        (After { retired, unheard, ..self.summon() }, None)
+        self.summon(after);
+        None
     }
 
     fn give_up_roles(&mut self, member: MemberId) {
@@ -258,20 +271,18 @@ impl<P: Piece, W> State<P, W> {
         Remains { _stage: stage, _log: self.log.take() }
     }
 
-    fn append(&mut self, item: P) -> After<P> {
+    fn append(&mut self, item: P, after: &mut After<P>) {
         let was_whole = self.log.is_whole();
-        let shed = self.log.push(item);
-        let closed = was_whole && !self.log.is_whole();
-        After { wakers: self.waiters.all().collect(), closed, shed, ..After::default() }
+        after.shed = self.log.push(item);
+        after.closed = was_whole && !self.log.is_whole();
+        after.wakers.extend(self.waiters.all());
     }
 
     /// Picks whom to wake, if there is something that a member could do.
-    fn summon(&mut self) -> After<P> {
-        let mut after = After::default();
+    fn summon(&mut self, after: &mut After<P>) {
         if self.has_something_to_do() {
             after.wakers.extend((0..SUMMONED).map_while(|_| self.waiters.newest()));
         }
-        after
     }
 
     const fn has_something_to_do(&self) -> bool {
@@ -292,30 +303,40 @@ mod tests {
     use super::*;
     use crate::cache::flight::script::Note;
 
-    #[test]
-    fn a_flight_that_no_longer_has_its_start_takes_nobody_even_before_it_is_unlinked() {
-        let mut state = State::new(0);
+    /// Whether the step closed the flight.
+    fn closes(step: impl FnOnce(&mut After<Note>)) -> bool {
+        let mut after = After::default();
+        step(&mut after);
+        after.closed
+    }
+
+    fn launched(bound: usize) -> State<Note, ()> {
+        let mut state = State::new(bound);
         let (leader, leads) = state.board().unwrap();
         assert!(leads);
-        state.launch(leader, ());
-        assert!(!state.publish((), Note::new(0)).closed);
+        assert!(!closes(|after| state.launch(leader, (), after)));
+        state
+    }
+
+    #[test]
+    fn a_flight_that_no_longer_has_its_start_takes_nobody_even_before_it_is_unlinked() {
+        let mut state = launched(0);
+        assert!(!closes(|after| state.publish((), Note::new(0), after)));
         assert!(state.board().is_some());
-        assert!(state.publish((), Note::new(1)).closed);
+        assert!(closes(|after| state.publish((), Note::new(1), after)));
         assert!(state.board().is_none());
-        assert!(!state.publish((), Note::new(2)).closed, "that was said");
+        assert!(!closes(|after| state.publish((), Note::new(2), after)), "that was said");
     }
 
     #[test]
     fn a_flight_that_is_over_takes_nobody_even_before_it_is_unlinked() {
-        let mut landed = State::new(9);
-        let (leader, _) = landed.board().unwrap();
-        landed.launch(leader, ());
-        assert!(landed.complete(Note::last(0)).closed);
+        let mut landed = launched(9);
+        assert!(closes(|after| landed.complete(Note::last(0), after)));
         assert!(landed.board().is_none());
 
         let mut deserted = State::<Note, ()>::new(9);
         let (leader, _) = deserted.board().unwrap();
-        assert!(deserted.leave(leader).0.closed);
+        assert!(closes(|after| drop(deserted.leave(leader, after))));
         assert!(deserted.board().is_none());
     }
 }
