@@ -1,5 +1,7 @@
 //! What the tests of flights are made of: items, wakers that count, and work driven by hand.
 
+#![cfg_attr(evenkeel_loom, allow(dead_code, reason = "the models use a part of it"))]
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -123,7 +125,6 @@ impl Tap {
     }
 
     /// Wakes the work for nothing.
-    #[cfg(not(evenkeel_loom))]
     pub(super) fn disturb(&self) {
         let waker = self.inside.lock().waker.clone();
         waker.into_iter().for_each(Waker::wake);
