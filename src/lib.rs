@@ -79,6 +79,7 @@ pub mod provider;
 
 // L3: mechanisms that do not know one another.
 pub mod balance;
+pub mod cache;
 pub mod queue;
 pub mod quota;
 

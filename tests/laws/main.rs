@@ -11,6 +11,7 @@ mod deadlines;
 mod doubles;
 mod estimates;
 mod fallbacks;
+mod flights;
 mod health;
 mod hedging;
 mod leases;

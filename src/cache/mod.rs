@@ -1,0 +1,3 @@
+//! Answers that need not be asked for twice.
+
+pub mod flight;
