@@ -34,6 +34,8 @@
 //!
 //! * [`client`]: the client, its builder, the stream it returns, the retry policy.
 //! * [`balance`]: which endpoint an attempt goes to; usable without a client.
+//! * [`cache`]: answers that are used again, for identical and for equivalent questions; usable without
+//!   a client.
 //! * [`provider`]: the [`Provider`] trait for your own backends, and closures as providers.
 //! * [`request`], [`response`], [`chunk`], [`usage`], [`options`]: the vocabulary.
 //! * [`error`]: how calls and attempts fail; [`outcome`]: the one table of what a failure leads to.
@@ -77,8 +79,10 @@ pub mod provider;
 
 // L3: mechanisms that do not know one another.
 pub mod balance;
+pub mod cache;
 pub mod queue;
 pub mod quota;
+pub mod vector;
 
 // L4: the composition.
 pub mod client;

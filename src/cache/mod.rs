@@ -1,0 +1,9 @@
+//! Answers that are used again.
+
+mod admission;
+mod answer;
+mod key;
+
+pub use admission::{AdmissionPolicy, Bypass, NotStored};
+pub use answer::StoredAnswer;
+pub use key::{Normalizer, Scope};
