@@ -103,6 +103,7 @@ pub mod guide;
 pub use async_trait::async_trait;
 
 pub use balance::{Balancer, Endpoint};
+pub use cache::SemanticCache;
 pub use chunk::{Chunk, ChunkStream};
 pub use client::{CompletionStream, LlmClient};
 pub use embed::{Embedder, Embedding};

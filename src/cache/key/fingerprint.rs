@@ -43,6 +43,14 @@ pub(crate) struct Fingerprint {
     pub(crate) exact: ExactKey,
 }
 
+/// What entries can be invalidated by.
+#[derive(Clone, Copy)]
+pub(crate) enum Label<'a> {
+    Tag(&'a str),
+    Namespace(&'a str),
+    Tenant(&'a str),
+}
+
 /// The key of the hash function. Whoever knows it could search for collisions.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Secret([u64; 4]);
@@ -69,11 +77,29 @@ impl Secret {
         ScopeKey(feed.finish())
     }
 
-    /// The hash of a caller's label. Labels and keys never meet in one map.
-    pub(crate) fn tag(&self, tag: &str) -> u128 {
+    /// The hash of a label that entries are found by when they are invalidated.
+    pub(crate) fn label(&self, label: Label<'_>) -> u128 {
+        let (kind, name) = match label {
+            Label::Tag(name) => (b"t", name),
+            Label::Namespace(name) => (b"n", name),
+            Label::Tenant(name) => (b"c", name),
+        };
         let mut feed = Feed::new(self.0);
-        feed.text(tag);
+        feed.raw(kind);
+        feed.text(name);
         feed.finish()
+    }
+
+    /// The labels of an entry: those of its scope, and those of the call.
+    pub(crate) fn labels<'a>(
+        &self,
+        scope: &'a Scope,
+        tenant: Option<&'a TenantId>,
+        tags: impl Iterator<Item = &'a str>,
+    ) -> Box<[u128]> {
+        let (_, namespace, tenant) = scope.names(tenant);
+        let scope = namespace.map(Label::Namespace).into_iter().chain(tenant.map(Label::Tenant));
+        scope.chain(tags.map(Label::Tag)).map(|label| self.label(label)).collect()
     }
 
     /// One pass over the request gives the last two hashes: the text comes last, and the partition
@@ -386,6 +412,7 @@ mod tests {
     #[test]
     fn another_secret_gives_other_keys() {
         let (a, b) = (Secret::random(), Secret::random());
-        assert_ne!(a.tag("x"), b.tag("x"));
+        assert_ne!(a.label(Label::Tag("x")), b.label(Label::Tag("x")));
+        assert_ne!(a.label(Label::Tag("x")), a.label(Label::Tenant("x")));
     }
 }

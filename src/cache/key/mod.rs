@@ -15,7 +15,7 @@ mod fingerprint;
 mod normalizer;
 mod scope;
 
-pub(crate) use fingerprint::{ExactKey, Fingerprint, PartitionKey, Secret};
+pub(crate) use fingerprint::{ExactKey, Fingerprint, Label, PartitionKey, Secret, question};
 pub use normalizer::Normalizer;
 pub use scope::Scope;
 pub(crate) use scope::ScopeKey;

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 
 use super::lists::{OPPOSITES, TURNING};
-use super::words::{Kind, Word, Words, stem_length};
+use super::words::{Asks, Kind, Word, Words, stem_length};
 
 /// How two questions differ, by their words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -121,8 +121,23 @@ impl<'w> Side<'w> {
 
     /// Whether the sentence is turned round: an even number of turns is none.
     fn is_negative(&self) -> bool {
-        let negative = self.words.words.iter().filter(|word| word.kind == Kind::Negative);
+        let words = self.words.words.iter().enumerate();
+        let negative = words.filter(|(at, word)| word.kind == Kind::Negative && !self.is_open(*at));
         negative.count() % 2 == 1
+    }
+
+    /// "... or why not?" leaves the question open.
+    fn is_open(&self, at: usize) -> bool {
+        let before = &self.words.words[at.saturating_sub(2)..at];
+        before.iter().any(|word| self.text(word) == "or")
+    }
+
+    fn asks(&self) -> Option<Asks> {
+        self.words.words.iter().filter_map(|word| word.asks).min()
+    }
+
+    fn content(&self) -> impl Iterator<Item = &'w Word> {
+        self.kind(|kind| matches!(kind, Kind::Content | Kind::Number(_)))
     }
 
     /// The subject words that stand right behind a word of direction.
@@ -148,7 +163,11 @@ impl<'w> Pair<'w> {
             }
         }
         let rest = b.words.iter().zip(taken).filter(|(_, taken)| !taken).map(|(word, _)| word);
-        Self { a: Side { words: a, alone }, b: Side { words: b, alone: rest.collect() } }
+        let mut pair =
+            Self { a: Side { words: a, alone }, b: Side { words: b, alone: rest.collect() } };
+        join(&mut pair.a, &mut pair.b);
+        join(&mut pair.b, &mut pair.a);
+        pair
     }
 
     fn conflict(&self) -> Option<Conflict> {
@@ -164,24 +183,24 @@ impl<'w> Pair<'w> {
     }
 
     fn tier(&self) -> Difference {
-        let count = |side: &Side<'_>| {
-            side.kind(|kind| matches!(kind, Kind::Content | Kind::Number(_))).count()
-        };
-        match (count(&self.a), count(&self.b)) {
+        let alone = (self.a.content().count(), self.b.content().count());
+        match alone {
             _ if self.a.words.cut || self.b.words.cut => Difference::Other,
-            (0, 0) => Difference::Same,
-            (1, 1) | (1, 0) | (0, 1) => Difference::Substituted,
+            (0, 0) if self.a.asks() == self.b.asks() => Difference::Same,
+            (0, 0) | (1, 1) | (1, 0) | (0, 1) => Difference::Substituted,
             _ => Difference::Other,
         }
     }
 
-    /// A number in digits without its partner; a number as a word only against another one, since
-    /// "one" and "second" are often no numbers.
+    /// A number in digits without its partner, unless it is "1", which may be an article; a number as
+    /// a word only against another one, since "one" and "second" are often no numbers.
     fn other_numbers(&self) -> bool {
-        let digits = |side: &Side<'_>| side.kind(|kind| kind == Kind::Digits).next().is_some();
-        let spelt =
-            |side: &Side<'_>| side.kind(|kind| matches!(kind, Kind::Number(_))).next().is_some();
-        digits(&self.a) || digits(&self.b) || (spelt(&self.a) && spelt(&self.b))
+        let digits = |side: &Side<'_>| {
+            side.kind(|kind| kind == Kind::Digits).any(|word| side.text(word) != "1")
+        };
+        let number = |kind| matches!(kind, Kind::Number(_) | Kind::Digits);
+        let any = |side: &Side<'_>| side.kind(number).next().is_some();
+        digits(&self.a) || digits(&self.b) || (any(&self.a) && any(&self.b))
     }
 
     fn other_times(&self) -> bool {
@@ -199,10 +218,12 @@ impl<'w> Pair<'w> {
         })
     }
 
-    /// Names that have no partner, on either side.
+    /// A name on one side, and on the other another word in its place. A name that was only added
+    /// narrows the question, as any word that was added does.
     fn other_names(&self) -> bool {
-        let names = |side: &Side<'_>| side.alone.iter().any(|word| word.name);
-        names(&self.a) || names(&self.b)
+        let name = |side: &Side<'_>| side.kind(|kind| kind == Kind::Content).any(|word| word.name);
+        let any = |side: &Side<'_>| side.content().next().is_some();
+        (name(&self.a) && any(&self.b)) || (name(&self.b) && any(&self.a))
     }
 
     /// The words stand on both sides, but go the other way.
@@ -226,10 +247,38 @@ fn same(a: &Words, x: &Word, b: &Words, y: &Word) -> bool {
         (Kind::Number(n), Kind::Digits) => b.text(y).parse() == Ok(n),
         (Kind::Number(m), Kind::Number(n)) => m == n,
         (Kind::Digits, Kind::Digits) => a.text(x) == b.text(y),
+        (Kind::Content, Kind::Content) if x.name && y.name => {
+            a.stem(x) == b.stem(y) || belongs(a.text(x), b.text(y)) || belongs(b.text(y), a.text(x))
+        }
         (Kind::Content, Kind::Content) => {
-            a.stem(x) == b.stem(y) || (!(x.name && y.name) && misspelt(a.text(x), b.text(y)))
+            a.meaning(x) == b.meaning(y) || misspelt(a.text(x), b.text(y))
         }
         (m, n) => m == n && a.text(x) == b.text(y),
+    }
+}
+
+/// Whether `long` is the adjective of the name `short`, as "Indian" is of "India".
+fn belongs(short: &str, long: &str) -> bool {
+    let ending = long.strip_prefix(short).filter(|_| short.len() >= 4);
+    ending
+        .is_some_and(|ending| matches!(ending, "n" | "ns" | "an" | "ans" | "ian" | "ians" | "ese"))
+}
+
+/// Two words of `several` that are one word of `one` ("log in", "login") have found their partner.
+fn join(one: &mut Side<'_>, several: &mut Side<'_>) {
+    let mut at = 0;
+    while at < one.alone.len() {
+        let whole = one.text(one.alone[at]);
+        let is_pair = |pair: &[Word]| {
+            whole.strip_prefix(several.text(&pair[0])) == Some(several.text(&pair[1]))
+        };
+        match several.words.words.windows(2).find(|pair| is_pair(pair)) {
+            Some(pair) => {
+                one.alone.remove(at);
+                several.alone.retain(|word| !pair.contains(word));
+            }
+            None => at += 1,
+        }
     }
 }
 
@@ -258,7 +307,7 @@ fn misspelt(a: &str, b: &str) -> bool {
 
 /// Whether `long` is `short` with a beginning that turns it round.
 fn turns(short: &str, long: &str) -> bool {
-    TURNING.iter().any(|turning| long.strip_prefix(turning) == Some(short))
+    short.len() >= 3 && TURNING.iter().any(|turning| long.strip_prefix(turning) == Some(short))
 }
 
 /// Whether two stems are opposites.

@@ -1,8 +1,10 @@
 //! A text as the words the rules look at.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use super::lists::{self, CALENDAR, DIRECTIONS, EMPTY, NEGATIVE};
+use super::lists::{self, CALENDAR, DIRECTIONS, EMPTY, INTERCHANGEABLE, NEGATIVE};
 
 /// Questions are short; what follows this many words is compared by similarity alone. Texts cut here
 /// are never taken for the same.
@@ -22,8 +24,21 @@ pub(super) struct Word {
     /// How much of it is its stem.
     stem: u32,
     pub(super) kind: Kind,
+    /// What it asks for, where it is a word that asks.
+    pub(super) asks: Option<Asks>,
     /// Written with a capital that neither the start of a sentence nor a title explains.
     pub(super) name: bool,
+}
+
+/// What a question wants to hear. A way, a thing and a yes are often asked for in one another's
+/// words; these are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Asks {
+    Reason,
+    Time,
+    Place,
+    Person,
+    Amount,
 }
 
 /// What a word is to the rules.
@@ -79,6 +94,13 @@ impl Words {
         &self.text(word)[..word.stem as usize]
     }
 
+    /// The stem, or the one that stands for all words of its meaning.
+    pub(super) fn meaning(&self, word: &Word) -> &str {
+        static SAME: LazyLock<HashMap<&str, &str>> = LazyLock::new(interchangeable);
+        let stem = self.stem(word);
+        SAME.get(stem).copied().unwrap_or(stem)
+    }
+
     fn add(&mut self, word: &str, starts_sentence: bool) {
         let start = self.lower.len();
         for c in word.chars().filter(|c| !is_apostrophe(*c)) {
@@ -91,8 +113,21 @@ impl Words {
         let alone = word.chars().count() == 1;
         let several = word.chars().skip(1).any(char::is_uppercase);
         let name = capital && !alone && (!starts_sentence || several);
+        let asks = self.asks(text);
         let range = start as u32..self.lower.len() as u32;
-        self.words.push(Word { range, stem, kind, name });
+        self.words.push(Word { range, stem, kind, asks, name });
+    }
+
+    fn asks(&self, word: &str) -> Option<Asks> {
+        let after_how = || self.words.last().is_some_and(|before| self.text(before) == "how");
+        match word {
+            "why" => Some(Asks::Reason),
+            "when" => Some(Asks::Time),
+            "where" => Some(Asks::Place),
+            "who" | "whom" | "whose" => Some(Asks::Person),
+            "many" | "much" | "long" | "far" | "often" if after_how() => Some(Asks::Amount),
+            _ => None,
+        }
     }
 
     /// Where most words have a capital, it is the style and says nothing.
@@ -129,6 +164,13 @@ fn kind(lower: &str, written: &str, before: Option<Kind>) -> Kind {
         return Kind::Empty;
     }
     lists::number(lower).map_or(Kind::Content, Kind::Number)
+}
+
+fn interchangeable() -> HashMap<&'static str, &'static str> {
+    let stem = |word: &'static str| &word[..stem_length(word)];
+    let groups = INTERCHANGEABLE.split_whitespace().filter_map(|group| group.split_once(':'));
+    let pairs = groups.flat_map(|(word, others)| others.split(',').map(move |o| (o, word)));
+    pairs.map(|(other, word)| (stem(other), stem(word))).collect()
 }
 
 /// Endings that do not change what a word is about, longest first, with what must stay in front.
@@ -202,10 +244,13 @@ impl<'t> Pieces<'t> {
     fn letters(&self) -> usize {
         let end = self.rest.find(|c: char| !c.is_alphabetic() && !is_apostrophe(c));
         let word = &self.rest[..end.unwrap_or(self.rest.len())];
-        // "what's" is of "what", "residents'" of "residents".
-        let word = word.trim_end_matches(is_apostrophe);
-        let possessive = ["'s", "\u{2019}s", "'S"].iter().find_map(|s| word.strip_suffix(s));
-        possessive.map_or(word.len(), str::len)
+        // "what's" is of "what", "I've" of "I", "residents'" of "residents"; "don't" is not of "don".
+        let whole = word.trim_end_matches(is_apostrophe);
+        match whole.split_once(is_apostrophe) {
+            Some((front, "t" | "T")) if front.ends_with(['n', 'N']) => whole.len(),
+            Some((front, behind)) if behind.len() <= 2 && !front.is_empty() => front.len(),
+            _ => whole.len(),
+        }
     }
 
     fn digits(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use super::shard::{Entry, EntryId, Found, Gone, MOST_PLACES, MOST_SHARDS, Removed, Shard};
 use super::shares::Held;
-use crate::cache::key::{ExactKey, ScopeKey};
+use crate::cache::key::{ExactKey, PartitionKey};
 use crate::sync::Mutex;
 use crate::time::Instant;
 
@@ -86,6 +86,11 @@ impl MemoryStore {
         self.of_id(id).is_some_and(|shard| shard.lock().grow(id, bytes, removed))
     }
 
+    /// Keeps an entry for the very same question only. The partition it leaves.
+    pub(crate) fn seclude(&self, id: EntryId) -> Option<PartitionKey> {
+        self.of_id(id)?.lock().seclude(id)
+    }
+
     pub(crate) fn remove(&self, id: EntryId) -> Option<Removed> {
         self.of_id(id)?.lock().remove(id)
     }
@@ -96,10 +101,6 @@ impl MemoryStore {
 
     pub(crate) fn remove_tagged(&self, tag: u128) -> Vec<Removed> {
         self.remove_where(Gone::Invalidated, |entry| entry.tags.contains(&tag))
-    }
-
-    pub(crate) fn remove_scope(&self, scope: ScopeKey) -> Vec<Removed> {
-        self.remove_where(Gone::Invalidated, |entry| entry.scope == scope)
     }
 
     pub(crate) fn remove_all(&self) -> Vec<Removed> {

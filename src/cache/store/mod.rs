@@ -15,5 +15,5 @@ mod memory;
 mod shard;
 mod shares;
 
-pub(crate) use memory::{Bounds, MemoryStore, Totals};
-pub(crate) use shard::{Entry, EntryId, Found, Gone, Removed};
+pub(crate) use memory::{Bounds, MemoryStore};
+pub(crate) use shard::{Entry, EntryId, Found, Gone, Identity, Removed};

@@ -236,6 +236,13 @@ impl Shard {
         true
     }
 
+    /// Keeps an entry for the very same question only. The partition it leaves.
+    pub(super) fn seclude(&mut self, id: EntryId) -> Option<PartitionKey> {
+        let slot = self.slots.get_mut(id.place() as usize)?;
+        let entry = slot.entry.as_mut().filter(|_| slot.generation == id.generation())?;
+        entry.partition.take()
+    }
+
     pub(super) fn remove(&mut self, id: EntryId) -> Option<Removed> {
         if self.is_current(id) { self.remove_at(id.place(), Gone::Invalidated) } else { None }
     }
