@@ -1,10 +1,11 @@
 //! How near is near enough, learnt. Pure.
 //!
 //! For each kind of difference, labels (was the stored answer right?) are counted in bins of
-//! similarity. What may be served reaches down to the lowest bin above which the *upper confidence
-//! bound* of the part that is wrong keeps the promise. The bound is Chernoff's, in its exact form with
-//! the relative entropy (Hoeffding 1963, Theorem 1): it holds for every number of labels, so few
-//! labels promise nothing.
+//! similarity. How far down each kind is served follows from a few candidate levels of risk; of these
+//! the widest is taken for which an *upper confidence bound* on the part that is wrong, over all kinds
+//! together, keeps the promise. The bound is Chernoff's, in its exact form with the relative entropy
+//! (Hoeffding 1963, Theorem 1): it holds for every number of labels, so few labels promise nothing.
+//! Kinds that conflict are neither learnt nor served.
 //!
 //! Labels come from misses, which are labelled before they can be served, and from audits, which are
 //! drawn by lot among what would be served. Within a bin neither depends on whether the answer is
@@ -20,7 +21,11 @@ use crate::cache::lexical::Difference;
 const BINS: usize = 90;
 const LOWEST: f32 = 0.55;
 
-/// How sure a promise is. The best of many thresholds is taken, which is a bit bolder than each.
+/// How bad a tail may look, in parts of the promise, to be tried. Few are, for the best of many looks
+/// better than it is.
+const REACHES: [f64; 5] = [0.4, 0.6, 0.8, 1.0, 1.2];
+
+/// How sure a promise is.
 const DOUBT: f64 = 0.05;
 
 /// Labels of one kind are halved at this many, so that what is learnt follows the traffic.
@@ -59,7 +64,7 @@ impl Calibration {
         });
         fits.then(|| {
             self.kinds = learnt.kinds;
-            self.kinds.iter_mut().for_each(|kind| kind.certify(self.most_wrong));
+            self.certify();
         })
     }
 
@@ -71,7 +76,26 @@ impl Calibration {
     pub(crate) fn learn(&mut self, difference: Difference, similarity: f32, right: bool) {
         let Some(kind) = index(difference) else { return };
         self.kinds[kind].learn(similarity, right);
-        self.kinds[kind].certify(self.most_wrong);
+        self.certify();
+    }
+
+    /// Takes the widest reach that keeps the promise.
+    fn certify(&mut self) {
+        let reaches = REACHES.iter().map(|part| self.reach(part * self.most_wrong));
+        let kept = |reach: &[Tail; 3]| {
+            let labels = reach.iter().map(|tail| tail.labels).sum();
+            let wrong = reach.iter().map(|tail| tail.wrong).sum();
+            labels > 0 && rules_out(wrong, labels, self.most_wrong)
+        };
+        let widest = reaches.filter(kept).next_back().unwrap_or_default();
+        for (kind, tail) in self.kinds.iter_mut().zip(widest) {
+            kind.threshold = tail.from;
+        }
+    }
+
+    /// For each kind how far down it may be expected to be wrong no more often than `most`.
+    fn reach(&self, most: f64) -> [Tail; 3] {
+        [0, 1, 2].map(|kind: usize| self.kinds[kind].reach(most))
     }
 }
 
@@ -101,23 +125,38 @@ impl Kind {
         }
     }
 
-    fn certify(&mut self, most_wrong: f64) {
-        let (mut labels, mut wrong) = (0, 0);
-        self.threshold = None;
+    /// The longest tail that looks no worse than `most`. One wrong answer is taken for seen already, so
+    /// that a kind that was hardly ever labelled looks bad.
+    fn reach(&self, most: f64) -> Tail {
+        let (mut sofar, mut longest) = (Tail::default(), Tail::default());
         for (at, bin) in self.bins.iter().enumerate().rev() {
-            labels += bin.labels;
-            wrong += bin.wrong;
-            if bin.labels > 0 && rules_out(wrong, labels, most_wrong) {
-                self.threshold = Some(LOWEST + at as f32 / BINS as f32 * (1.0 - LOWEST));
+            sofar.labels += bin.labels;
+            sofar.wrong += bin.wrong;
+            let looks = f64::from(sofar.wrong + 1) / f64::from(sofar.labels + 1);
+            if bin.labels > 0 && looks <= most {
+                let from = LOWEST + at as f32 / BINS as f32 * (1.0 - LOWEST);
+                longest = Tail { from: Some(from), ..sofar };
             }
         }
+        longest
     }
 }
 
-/// Whether `wrong` of `labels` rules out that more than `most` are wrong.
+/// The labels from a similarity on.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tail {
+    from: Option<f32>,
+    labels: u32,
+    wrong: u32,
+}
+
+/// Whether `wrong` of `labels` rules out that more than `most` are wrong. The logarithm of a logarithm
+/// is the price of asking again after every label (Robbins 1970): who looks often sees luck as well.
 fn rules_out(wrong: u32, labels: u32, most: f64) -> bool {
-    let seen = f64::from(wrong) / f64::from(labels);
-    seen < most && f64::from(labels) * relative_entropy(seen, most) >= -DOUBT.ln()
+    let (labels, wrong) = (f64::from(labels), f64::from(wrong));
+    let seen = wrong / labels;
+    let needed = -DOUBT.ln() + (1.0 + labels.ln()).ln();
+    seen < most && labels * relative_entropy(seen, most) >= needed
 }
 
 /// Of a coin that shows heads in `p` against one that shows them in `q`, in nats.
@@ -132,32 +171,38 @@ mod tests {
     use crate::rng::Rng;
 
     #[test]
-    fn the_bound_is_that_of_the_binomial_where_nothing_was_wrong() {
-        for labels in [1, 59, 149, 1_000] {
-            let exact = 1.0 - DOUBT.powf(1.0 / f64::from(labels));
-            assert!(rules_out(0, labels, exact + 1e-9) && !rules_out(0, labels, exact - 1e-9));
+    fn the_bound_is_stricter_than_that_of_a_single_look() {
+        for labels in [2, 59, 149, 1_000] {
+            let single = 1.0 - DOUBT.powf(1.0 / f64::from(labels));
+            assert!(!rules_out(0, labels, single) && rules_out(0, labels, 2.5 * single));
         }
-        assert!(!rules_out(5, 100, 0.10) && rules_out(5, 100, 0.13));
+        assert!(!rules_out(5, 100, 0.10) && rules_out(5, 100, 0.16));
         assert!(!rules_out(5, 100, 0.05) && !rules_out(1, 1, 0.5));
     }
 
     #[test]
     fn nothing_is_served_before_it_can_be_promised() {
         let mut calibration = Calibration::new(0.02);
-        for _ in 0..148 {
+        let mut labels = 0;
+        while calibration.threshold(Difference::Same).is_none() {
             calibration.learn(Difference::Same, 0.95, true);
-            assert_eq!(calibration.threshold(Difference::Same), None);
+            labels += 1;
         }
-        calibration.learn(Difference::Same, 0.95, true);
+        assert!((149..300).contains(&labels), "{labels}");
         let threshold = calibration.threshold(Difference::Same).unwrap();
         assert!((0.94..=0.95).contains(&threshold));
         assert_eq!(calibration.threshold(Difference::Other), None);
+        let conflict = Difference::Conflict(crate::cache::lexical::Conflict::Number);
+        calibration.learn(conflict, 0.95, true);
+        assert_eq!(calibration.threshold(conflict), None);
     }
 
     #[test]
     fn one_wrong_answer_takes_a_thin_promise_back() {
         let mut calibration = Calibration::new(0.02);
-        (0..150).for_each(|_| calibration.learn(Difference::Same, 0.95, true));
+        while calibration.threshold(Difference::Same).is_none() {
+            calibration.learn(Difference::Same, 0.95, true);
+        }
         calibration.learn(Difference::Same, 0.95, false);
         assert_eq!(calibration.threshold(Difference::Same), None);
     }
