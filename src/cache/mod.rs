@@ -14,6 +14,7 @@ mod partitions;
 mod replay;
 mod search;
 mod semantic_cache;
+mod snapshot;
 mod stats;
 mod store;
 
@@ -27,4 +28,5 @@ pub use lexical_embedder::LexicalEmbedder;
 pub use lookup::{Hit, HitId, HitKind, Lookup, NotAHitId, Ticket};
 pub use replay::Replay;
 pub use semantic_cache::{Invalidate, SemanticCache};
+pub use snapshot::{SnapshotError, SnapshotFault};
 pub use stats::CacheStats;

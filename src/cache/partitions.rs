@@ -1,6 +1,6 @@
 //! Where similar questions are looked for: one index for each partition.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::hash::BuildHasherDefault;
 use std::sync::{Arc, OnceLock};
 
@@ -12,9 +12,6 @@ use crate::cache::store::{EntryId, Identity};
 use crate::embed::Embedding;
 use crate::sync::Mutex;
 use crate::vector::{Match, VectorIndex};
-
-/// How many entries of a partition wait for their vector at the most; the oldest give up.
-const MOST_WAITING: usize = 1024;
 
 /// What an index keeps for a vector beside its coordinates.
 const VECTOR_OVERHEAD: usize = 128;
@@ -38,7 +35,8 @@ pub(crate) struct Partitions {
 #[derive(Debug, Default)]
 pub(crate) struct Partition {
     index: OnceLock<VectorIndex>,
-    waiting: Mutex<VecDeque<(EntryId, u8)>>,
+    /// With how often they waited in vain. Not more than there are entries.
+    waiting: Mutex<BTreeMap<EntryId, u8>>,
 }
 
 impl Partitions {
@@ -89,18 +87,14 @@ impl Partitions {
 
 impl Partition {
     pub(crate) fn wait_for_vector(&self, id: EntryId) {
-        let mut waiting = self.waiting.lock();
-        waiting.push_back((id, 0));
-        if waiting.len() > MOST_WAITING {
-            waiting.pop_front();
-        }
+        self.waiting.lock().insert(id, 0);
     }
 
-    /// Borrows the oldest entries that wait for a vector.
+    /// Borrows some entries that wait for a vector.
     pub(crate) fn borrow_waiting(self: &Arc<Self>, most: usize) -> Waiting {
         let mut waiting = self.waiting.lock();
-        let some = most.min(waiting.len());
-        Waiting { partition: Arc::clone(self), entries: waiting.drain(..some).collect() }
+        let entries = std::iter::from_fn(|| waiting.pop_first()).take(most).collect();
+        Waiting { partition: Arc::clone(self), entries }
     }
 
     /// Whether the entry has a vector now: it has none when the index is of other dimensions.
@@ -119,7 +113,7 @@ impl Partition {
         if let Some(index) = self.index.get() {
             index.remove(id.0);
         }
-        self.waiting.lock().retain(|(waiting, _)| *waiting != id);
+        self.waiting.lock().remove(&id);
     }
 
     /// The nearest entries, nearest first; `None` when the vector is of other dimensions.

@@ -11,6 +11,7 @@ mod judge;
 mod rule;
 mod verifier;
 
+pub(crate) use calibrated::Calibration;
 pub use judge::{AnswerJudge, SameText};
 pub use rule::Decision;
 pub(crate) use rule::Rule;

@@ -128,6 +128,13 @@ impl Rule {
         self.calibration.is_some()
     }
 
+    /// Goes on from what another has learnt of the same embedder. What does not fit is left alone.
+    pub(crate) fn adopt(&mut self, learnt: Calibration) {
+        if let Some(calibration) = &mut self.calibration {
+            calibration.adopt(learnt);
+        }
+    }
+
     /// Takes over that an answer served, or would have served, right or wrong.
     pub(crate) fn learn(&mut self, difference: Difference, similarity: f32, right: bool) {
         if let Some(calibration) = &mut self.calibration {
