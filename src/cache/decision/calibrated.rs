@@ -81,13 +81,13 @@ impl Calibration {
 
     /// Takes the widest reach that keeps the promise.
     fn certify(&mut self) {
-        let reaches = REACHES.iter().map(|part| self.reach(part * self.most_wrong));
+        let mut reaches = REACHES.iter().map(|part| self.reach(part * self.most_wrong));
         let kept = |reach: &[Tail; 3]| {
             let labels = reach.iter().map(|tail| tail.labels).sum();
             let wrong = reach.iter().map(|tail| tail.wrong).sum();
             labels > 0 && rules_out(wrong, labels, self.most_wrong)
         };
-        let widest = reaches.filter(kept).next_back().unwrap_or_default();
+        let widest = reaches.rfind(kept).unwrap_or_default();
         for (kind, tail) in self.kinds.iter_mut().zip(widest) {
             kind.threshold = tail.from;
         }
