@@ -31,7 +31,7 @@ pub(super) async fn acquire(
     last: Option<&Failed>,
 ) -> Result<Lease, Stop> {
     let terms = settlement.terms();
-    if now >= terms.deadline {
+    if now >= terms.deadline() {
         return Err(Stop::Deadline(Phase::Waiting));
     }
     match &terms.client.waiting {
@@ -105,7 +105,7 @@ fn resumption(
         false => Some(Withdrawal::from(client, now).ok_or_else(exhausted)?),
     };
     let at = pause(settlement, last).max(opens);
-    if at < terms.deadline { Ok((at, paid)) } else { Err(exhausted()) }
+    if at < terms.deadline() { Ok((at, paid)) } else { Err(exhausted()) }
 }
 
 /// Whether its endpoint will say the same again: whoever lacks the model, or the means to ask for
@@ -123,7 +123,7 @@ fn pause(settlement: &Settlement, failed: &Failed) -> Instant {
 
 async fn pause_until(terms: &Terms, at: Instant) -> Result<(), Stop> {
     let mut watchdog = Watchdog::default();
-    let pause = guarded(&mut watchdog, &terms.place, terms.deadline, sleep_until(at));
+    let pause = guarded(&mut watchdog, &terms.place, terms.deadline(), sleep_until(at));
     pause.await.map_err(stop)
 }
 
@@ -170,7 +170,7 @@ fn may_return(
     let balancer = &terms.client.balancer;
     match balancer.earliest(demand, now) {
         Err(NoLease::Never(never)) => return Err(Stop::NoEndpoint(never)),
-        Ok(opens) if opens >= terms.deadline => {
+        Ok(opens) if opens >= terms.deadline() => {
             return Err(Stop::without_lease(NoLease::NotBefore(Some(opens)), now));
         }
         Ok(_) | Err(NoLease::NotBefore(_)) => {}
@@ -207,7 +207,7 @@ async fn line_up(
         Ok(lease)
     };
     let mut watchdog = Watchdog::default();
-    match guarded(&mut watchdog, &terms.place, terms.deadline, lining_up).await {
+    match guarded(&mut watchdog, &terms.place, terms.deadline(), lining_up).await {
         Ok(Ok(lease)) => Ok((lease, watchdog.is_armed())),
         Ok(Err(refused)) => Err(not_let_through(terms, refused)),
         Err(alarm) => Err(stop(alarm)),
@@ -216,7 +216,7 @@ async fn line_up(
 
 fn place(terms: &Terms, ask: Ask<'_>, demand: &Demand<'_>) -> Place {
     let output = demand.output_tokens.unwrap_or(TYPICAL_OUTPUT);
-    let mut place = Place::new(terms.deadline)
+    let mut place = Place::new(terms.deadline())
         .priority(ask.call.options.priority)
         .cost(demand.input_tokens.saturating_add(output));
     place.tenant = ask.call.options.tenant.clone();
@@ -228,7 +228,7 @@ fn not_let_through(terms: &Terms, refused: Refused<crate::error::NoEndpoint>) ->
     match refused {
         Refused::Never(never) => Stop::NoEndpoint(never),
         Refused::Closed => Stop::CutOff,
-        Refused::TimedOut { .. } if now() >= terms.deadline => Stop::Deadline(Phase::Waiting),
+        Refused::TimedOut { .. } if now() >= terms.deadline() => Stop::Deadline(Phase::Waiting),
         other => {
             let stop = Stop::not_queued(&other);
             if let Stop::NotQueued(why) = &stop {
