@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use evenkeel::TenantId;
 use evenkeel::queue::{Gate, Passage, Place, RequestQueue};
 use evenkeel::time::{Instant, now};
 use tokio::runtime::{Builder, Runtime};
@@ -125,7 +126,7 @@ fn their_chain(waiters: usize) -> impl FnMut() {
 
 fn our_chain(waiters: usize, tenants: usize) -> impl FnMut() {
     let runtime = runtime();
-    let names: Vec<Arc<str>> = (0..tenants).map(|tenant| tenant.to_string().into()).collect();
+    let names: Vec<_> = (0..tenants).map(|tenant| TenantId::new(tenant.to_string())).collect();
     move || {
         let (queue, gate) = (queue(), Single::new());
         let place = Place::new(now() + Duration::from_secs(3600)).cost(100);
@@ -134,7 +135,7 @@ fn our_chain(waiters: usize, tenants: usize) -> impl FnMut() {
             let (slot, pass) = first.expect("nobody is in front");
             let line = (0..waiters).map(|waiter| {
                 let (queue, gate) = (queue.clone(), Arc::clone(&gate));
-                let place = place.clone().tenant(Arc::clone(&names[waiter % names.len()]));
+                let place = place.clone().tenant(names[waiter % names.len()].clone());
                 runtime.spawn(async move {
                     let passed = queue.acquire(&gate, Arc::clone(&gate), place).await;
                     let (slot, pass) = passed.expect("there is time");
