@@ -159,6 +159,11 @@ impl Fair {
             .filter_map(|(_, tenant)| self.accounts.get(tenant)?.waiting.first().copied())
     }
 
+    /// A tenant's first.
+    pub(crate) fn first_of(&self, tenant: TenantNo) -> Option<Turn> {
+        self.accounts.get(&tenant)?.waiting.first().copied()
+    }
+
     /// About how many tokens are served before a new waiter of `tenant`, which has `cost`: its own
     /// tenant's backlog, and as much of every other tenant, but no more than there is.
     pub(crate) fn ahead(&self, tenant: TenantNo, cost: u32, backlog: u64) -> u64 {

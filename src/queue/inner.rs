@@ -143,7 +143,7 @@ impl Inner {
                     if let Some(other) = instead_of {
                         desk.evict(other, now, then);
                     }
-                    this.seated(desk, now, then);
+                    this.seated(desk, id, now, then);
                     Ok((id, deadline))
                 }
             }
@@ -168,20 +168,20 @@ impl Inner {
             let deadline = desk.state.deadline(place, now);
             let deadline = over.map_or(deadline, |over| over.min(deadline));
             let id = desk.state.enter_again(place, deadline, since, now, guest);
-            this.seated(desk, now, then);
+            this.seated(desk, id, now, then);
             Ok((id, deadline))
         })?;
         Ok(Line { inner: Arc::clone(this), waiter, id, deadline, since: now, left: false })
     }
 
     /// A waiter more, and the gate is asked with it in line.
-    fn seated(&self, desk: &mut Desk, now: Instant, then: &mut Aftermath) {
+    fn seated(&self, desk: &mut Desk, id: WaiterId, now: Instant, then: &mut Aftermath) {
         // SeqCst: pairs with the fence in `freed`. Either whoever frees something sees this waiter,
         // or the dispatch sees what was freed.
         self.line.fetch_add(WAITER, Ordering::SeqCst);
         // SeqCst: as above.
         fence(Ordering::SeqCst);
-        desk.dispatch(now, &self.room, then);
+        desk.came(id, now, &self.room, then);
     }
 
     /// A waiter less.
