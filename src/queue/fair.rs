@@ -326,7 +326,7 @@ mod tests {
         let mut booked = None;
         for _ in 0..20 {
             let (tenant, _, served) = line.serve().unwrap();
-            booked = booked.or((tenant == 1).then_some(served));
+            booked = booked.or_else(|| (tenant == 1).then_some(served));
         }
         line.fair.correct(1, 1, booked.unwrap(), Correction { charged: 1, actual: 500 });
         line.push_all(100, 1, 1, at, 1);

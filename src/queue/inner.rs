@@ -28,7 +28,10 @@ pub(crate) struct Inner {
     /// Whether the gate may have opened while the desk was busy.
     knocked: AtomicBool,
     room: Room,
+    /// Woken when nobody waits or nobody runs any more.
     idle: Notify,
+    /// How many wait for that.
+    idlers: AtomicUsize,
 }
 
 const CLOSED: usize = 1;
@@ -47,6 +50,7 @@ impl Inner {
             knocked: AtomicBool::new(false),
             room: Room::new(limit),
             idle: Notify::new(),
+            idlers: AtomicUsize::new(0),
         }
     }
 
@@ -188,7 +192,7 @@ impl Inner {
     pub(super) fn line_down(&self) {
         // AcqRel pairs with the Acquire in `waiting`.
         if self.line.fetch_sub(WAITER, Ordering::AcqRel) / WAITER == 1 {
-            self.idle.notify_waiters();
+            self.tell_idlers();
         }
     }
 
@@ -251,6 +255,14 @@ impl Inner {
             });
         }
         if last {
+            self.tell_idlers();
+        }
+    }
+
+    fn tell_idlers(&self) {
+        // SeqCst: pairs with the fence in `until`. Either they see that it is idle, or they are seen.
+        fence(Ordering::SeqCst);
+        if self.idlers.load(Ordering::Relaxed) > 0 {
             self.idle.notify_waiters();
         }
     }
@@ -339,6 +351,7 @@ impl Inner {
     }
 
     pub(super) async fn until(&self, done: impl Fn(&Self) -> bool) {
+        let _idler = Idler::new(self);
         loop {
             // Registered before the counts are read: an end in between is not missed.
             let mut idle = std::pin::pin!(self.idle.notified());
@@ -348,6 +361,24 @@ impl Inner {
             }
             idle.await;
         }
+    }
+}
+
+/// Somebody who waits for the queue to be idle.
+struct Idler<'a>(&'a Inner);
+
+impl<'a> Idler<'a> {
+    fn new(inner: &'a Inner) -> Self {
+        inner.idlers.fetch_add(1, Ordering::Relaxed);
+        // SeqCst: pairs with the fence in `tell_idlers`.
+        fence(Ordering::SeqCst);
+        Self(inner)
+    }
+}
+
+impl Drop for Idler<'_> {
+    fn drop(&mut self) {
+        self.0.idlers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -364,7 +395,7 @@ impl Reserved<'_> {
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         if self.0.room.give_back() {
-            self.0.idle.notify_waiters();
+            self.0.tell_idlers();
             self.0.freed();
         }
     }
