@@ -111,7 +111,7 @@ proptest! {
                 tokio::time::advance(Duration::from_secs(wait)).await;
                 second += wait;
                 let name = format!("question {number}");
-                table.0.lock().unwrap().insert(name.clone(), vector.clone());
+                table.0.lock().insert(name.clone(), vector.clone());
                 stored.retain(|_, (_, since)| *since + ttl > second);
                 let best = stored.values().map(|(other, _)| cosine(vector, other)).fold(-1.0, f32::max);
                 match cache.lookup(&ask(&name), &CallOptions::new()).await {
