@@ -121,7 +121,7 @@ mod tests {
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.unwrap();
             if chunk.is_content() {
-                first.get_or_insert(now() - begin);
+                first.get_or_insert_with(|| now() - begin);
             }
             accumulator.push(&chunk).unwrap();
         }

@@ -111,7 +111,7 @@ proptest! {
                 tokio::time::advance(Duration::from_secs(wait)).await;
                 second += wait;
                 let name = format!("question {number}");
-                table.0.lock().unwrap().insert(name.clone(), vector.clone());
+                table.0.lock().insert(name.clone(), vector.clone());
                 stored.retain(|_, (_, since)| *since + ttl > second);
                 let best = stored.values().map(|(other, _)| cosine(vector, other)).fold(-1.0, f32::max);
                 match cache.lookup(&ask(&name), &CallOptions::new()).await {
@@ -180,4 +180,37 @@ async fn an_answer_that_can_never_fit_is_refused_and_displaces_nobody() {
     let large = ChatResponse::text_only("x".repeat(5_000));
     assert_eq!(cache.store(ticket, large), Err(evenkeel::cache::NotStored::TooLarge));
     hit(&cache, &ask("small"), &options).await;
+}
+
+/// Zipf with exponent 1 over 20,000 questions, room for 500.
+#[tokio::test]
+async fn eviction_keeps_more_of_a_skewed_trace_than_lru() {
+    let (questions, room, calls) = (20_000_u32, 500, 60_000);
+    let mut sum = 0.0;
+    let weights = (1..=questions).map(|rank| {
+        sum += 1.0 / f64::from(rank);
+        sum
+    });
+    let weights: Vec<f64> = weights.collect();
+    let rng = evenkeel::rng::Rng::from_seed(11);
+    let cache = SemanticCache::builder().max_entries(room).build().unwrap();
+    let (mut lru, mut lru_hits) = (std::collections::VecDeque::new(), 0);
+    for _ in 0..calls {
+        let draw = rng.unit() * sum;
+        let question = weights.partition_point(|&weight| weight < draw);
+        ask_or_store(&cache, &ask(&question.to_string()), &CallOptions::new(), "x").await;
+        match lru.iter().position(|&held| held == question) {
+            Some(at) => {
+                lru.remove(at);
+                lru_hits += 1;
+            }
+            None if lru.len() == room => {
+                lru.pop_front();
+            }
+            None => {}
+        }
+        lru.push_back(question);
+    }
+    let hits = cache.stats().exact_hits;
+    assert!(hits as f64 > 1.1 * f64::from(lru_hits), "{hits} against {lru_hits}");
 }

@@ -1,5 +1,6 @@
 //! When a similar question's answer is served, and who may change that.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use evenkeel::cache::{
@@ -90,7 +91,7 @@ async fn a_calibrated_decision_serves_once_it_has_learnt_and_not_before() {
 /// Says what it was told to, and counts how often it was asked.
 struct Oracle {
     says: fn() -> Result<bool, ProviderError>,
-    asked: std::sync::Arc<AtomicUsize>,
+    asked: Arc<AtomicUsize>,
 }
 
 #[async_trait]
@@ -104,9 +105,9 @@ impl Verifier for Oracle {
 fn verified(
     says: fn() -> Result<bool, ProviderError>,
     when: VerifyWhen,
-) -> (SemanticCache, std::sync::Arc<AtomicUsize>) {
-    let asked = std::sync::Arc::new(AtomicUsize::new(0));
-    let oracle = Oracle { says, asked: asked.clone() };
+) -> (SemanticCache, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let oracle = Oracle { says, asked: Arc::clone(&asked) };
     let cache = SemanticCache::builder()
         .embedder(Angles::default())
         .threshold(0.99)

@@ -1,8 +1,10 @@
 //! What the laws are tried with.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+
+use parking_lot::Mutex;
 
 use evenkeel::cache::{Hit, Lookup, SemanticCache, Ticket};
 use evenkeel::{
@@ -47,7 +49,7 @@ impl Embedder for Table {
     }
 
     async fn embed(&self, texts: &[&str]) -> Result<Vec<Embedding>, ProviderError> {
-        let table = self.0.lock().unwrap();
+        let table = self.0.lock();
         texts.iter().map(|text| Ok(Embedding::new(table[*text].clone())?)).collect()
     }
 }

@@ -329,3 +329,85 @@ fn opposites() -> Vec<(&'static str, &'static str)> {
     pairs.sort_unstable();
     pairs
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Difference::{Other, Same, Substituted};
+
+    #[track_caller]
+    fn expect(expected: Difference, pairs: &[(&str, &str)]) {
+        for (a, b) in pairs {
+            assert_eq!(Difference::between(a, b), expected, "{a} | {b}");
+            assert_eq!(Difference::between(b, a), expected, "{b} | {a}");
+        }
+    }
+
+    #[test]
+    fn grammar_order_politeness_and_slips_are_no_difference() {
+        expect(
+            Same,
+            &[
+                ("How do I renew my passport?", "hi, how can I renew the passport please"),
+                ("Where do I send the meter readings?", "where should I send a meter reading"),
+                ("How do I change my address?", "How do I chnage my adress?"),
+                ("Residents' parking permit", "parking permit for residents"),
+                ("How do I log in?", "how do I login"),
+                ("a table for two", "a table for 2"),
+                ("", ""),
+            ],
+        );
+    }
+
+    #[test]
+    fn one_word_that_was_swapped_or_added_is_a_substitution() {
+        expect(
+            Substituted,
+            &[
+                ("How do I cook rice?", "How do I cook quinoa?"),
+                ("What are the symptoms of flu?", "What are the symptoms of flu in babies?"),
+                ("When did the shop start?", "Why did the shop start?"),
+            ],
+        );
+        expect(Other, &[("How do I cook rice quickly at home?", "Which pans do chefs like?")]);
+    }
+
+    #[test]
+    fn what_changes_the_answer_conflicts() {
+        let cases = [
+            (Conflict::Number, "Convert 100 USD", "Convert 1000 USD"),
+            (Conflict::Number, "a table for two", "a table for three"),
+            (Conflict::Calendar, "Remind me at 7am", "Remind me at 7pm"),
+            (Conflict::Calendar, "my bill in January", "my bill in June"),
+            (Conflict::Negation, "Cancel my order", "Don't cancel my order"),
+            (Conflict::Negation, "Is it refundable?", "Is it non-refundable?"),
+            (Conflict::Opposite, "How do I enable it?", "How do I disable it?"),
+            (Conflict::Opposite, "was it successful", "was it unsuccessful"),
+            (Conflict::Name, "Do you fly to Canada?", "Do you fly to China?"),
+            (Conflict::Direction, "from Word to PDF", "from PDF to Word"),
+        ];
+        for (conflict, a, b) in cases {
+            expect(Difference::Conflict(conflict), &[(a, b)]);
+        }
+    }
+
+    #[test]
+    fn whether_or_not_is_no_negation() {
+        expect(Same, &[("Do you trust luck? Why or why not?", "Why do you trust luck?")]);
+    }
+
+    #[test]
+    fn any_text_is_read_without_a_panic() {
+        let long = "word ".repeat(10_000);
+        assert_eq!(Difference::between(&long, &long), Other);
+        for text in ["''''", "1,.,2", "\u{130}\u{130}x", "\u{4f60}\u{597d}", "a'", "\u{301}"] {
+            assert_ne!(Difference::between(text, "\u{df}\u{1f980} 3."), Same, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_lists_are_sorted_for_bisection() {
+        use super::super::lists::{CALENDAR, DIRECTIONS, EMPTY, NEGATIVE};
+        assert!([CALENDAR, DIRECTIONS, EMPTY, NEGATIVE].iter().all(|list| list.is_sorted()));
+    }
+}
