@@ -12,6 +12,7 @@ use evenkeel::time::{Instant, after, now, sleep_until};
 use evenkeel::{Chunk, FinishReason};
 use futures::future::join;
 use futures::stream::{self, StreamExt as _};
+use tokio::task::JoinSet;
 
 type Answers = Flights<u128, Arc<Chunk>>;
 type Calls = Arc<AtomicUsize>;
@@ -99,19 +100,15 @@ async fn nothing_runs_on_for_a_call_that_was_dropped_at_any_poll() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn calls_on_many_threads_that_come_and_go_share_and_leave_nothing() {
     let (flights, calls) = (Answers::default(), Calls::default());
-    let tasks: Vec<_> = (0..400)
-        .map(|index| {
-            let (flights, calls) = (flights.clone(), Arc::clone(&calls));
-            tokio::task::spawn(async move {
-                // Every third one is dropped somewhere on its way.
-                let polls = if index % 3 == 0 { index % 8 } else { usize::MAX };
-                drop_after_polls(call(&flights, &calls), polls).await
-            })
-        })
-        .collect();
-    for (index, task) in tasks.into_iter().enumerate() {
-        let received = task.await.unwrap();
-        assert!(received.is_none_or(|words| words == WORDS.join(" ")), "call {index}");
+    let mut tasks = JoinSet::new();
+    for index in 0..400 {
+        let (flights, calls) = (flights.clone(), Arc::clone(&calls));
+        // Every third one is dropped somewhere on its way.
+        let polls = if index % 3 == 0 { index % 8 } else { usize::MAX };
+        tasks.spawn(async move { drop_after_polls(call(&flights, &calls), polls).await });
+    }
+    for received in tasks.join_all().await {
+        assert!(received.is_none_or(|words| words == WORDS.join(" ")));
     }
     assert!(flights.is_empty());
     assert!(calls.load(Ordering::Relaxed) < 400);

@@ -6,7 +6,7 @@
 //! order, and then lives along.
 //!
 //! ```
-//! # futures_executor_block_on(async {
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //! use evenkeel::cache::flight::{Boarded, FlightBounds, Flights, Joined};
@@ -30,9 +30,6 @@
 //! assert_eq!(leading.count().await, 2);
 //! assert!(flights.is_empty());
 //! # });
-//! # fn futures_executor_block_on(work: impl Future<Output = ()>) {
-//! #     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(work)
-//! # }
 //! ```
 //!
 //! **No task.** The work runs while any participant is polled; whoever finds it ready polls it. Its
