@@ -79,6 +79,7 @@ pub mod provider;
 pub mod balance;
 pub mod queue;
 pub mod quota;
+pub mod vector;
 
 // L4: the composition.
 pub mod client;

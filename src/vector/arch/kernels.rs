@@ -1,0 +1,54 @@
+//! The functions that differ between instruction sets.
+
+use std::sync::OnceLock;
+
+use crate::vector::portable;
+
+/// One implementation of every kernel. Slices that belong together have equal length.
+#[derive(Debug)]
+pub(in crate::vector) struct Kernels {
+    /// As a person would call it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "names the kernel a test failed with"))]
+    pub(in crate::vector) name: &'static str,
+    /// `a.b`
+    pub(in crate::vector) dot: fn(&[f32], &[f32]) -> f32,
+    /// `a` with each of four rows: every load of `a` serves four products.
+    pub(in crate::vector) dot_four: fn(&[f32], [&[f32]; 4]) -> [f32; 4],
+    /// `[a.b, a.a, b.b]` in one pass.
+    pub(in crate::vector) products: fn(&[f32], &[f32]) -> [f32; 3],
+    /// Where the processor looks up a whole register of bytes at once. Without it, reading codes
+    /// is slower than reading the vectors themselves.
+    pub(in crate::vector) look_up: Option<LookUp>,
+}
+
+/// Adds up what 32 codes are worth: of byte `r` of code `i`, which is `codes[r][i]`, the low half
+/// selects from the first half of `tables[r]`, the high half from the second. No table entry is
+/// above 127 and no sum above `u16::MAX`.
+pub(in crate::vector) type LookUp = fn(codes: &[[u8; 32]], tables: &Tables) -> [u16; 32];
+
+/// Two tables of 16 for each byte of a code.
+pub(in crate::vector) type Tables = [[u8; 32]];
+
+static PORTABLE: Kernels = Kernels {
+    name: "portable",
+    dot: portable::dot,
+    dot_four: portable::dot_four,
+    products: portable::products,
+    look_up: None,
+};
+
+/// The best that this processor can run, decided once.
+#[inline]
+pub(in crate::vector) fn kernels() -> &'static Kernels {
+    static BEST: OnceLock<&Kernels> = OnceLock::new();
+    BEST.get_or_init(|| available().next().unwrap_or(&PORTABLE))
+}
+
+/// All that this processor can run, the best first.
+pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
+    #[cfg(target_arch = "x86_64")]
+    let native = super::x86_64::avx2();
+    #[cfg(not(target_arch = "x86_64"))]
+    let native = None;
+    native.into_iter().chain([&PORTABLE])
+}

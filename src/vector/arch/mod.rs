@@ -1,0 +1,10 @@
+//! The kernels of each instruction set, and the choice among them. Unsafe code stays in here.
+
+mod kernels;
+#[cfg(test)]
+mod suite;
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "the processor's features are known only when the program runs")]
+mod x86_64;
+
+pub(super) use kernels::kernels;
