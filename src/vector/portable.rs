@@ -106,3 +106,35 @@ fn total<const LANES: usize>(mut sums: [f32; LANES]) -> f32 {
     }
     sums[0]
 }
+
+/// See [`Kernels::hadamard`](super::arch::Kernels).
+pub(super) fn hadamard(vector: &mut [f32]) {
+    hadamard_in(vector);
+}
+
+#[inline(always)]
+pub(super) fn hadamard_in(vector: &mut [f32]) {
+    let mut half = 1;
+    // Short distances within one register's worth at a time, so that each is loaded once.
+    if vector.len() >= 8 {
+        vector.as_chunks_mut::<8>().0.iter_mut().for_each(hadamard_of_eight);
+        half = 8;
+    }
+    while half < vector.len() {
+        for pair in vector.chunks_exact_mut(2 * half) {
+            let (left, right) = pair.split_at_mut(half);
+            for (left, right) in left.iter_mut().zip(right) {
+                (*left, *right) = (*left + *right, *left - *right);
+            }
+        }
+        half *= 2;
+    }
+}
+
+#[inline(always)]
+fn hadamard_of_eight(v: &mut [f32; 8]) {
+    let [a, b, c, d, e, f, g, h] = *v;
+    let [a, b, c, d, e, f, g, h] = [a + e, b + f, c + g, d + h, a - e, b - f, c - g, d - h];
+    let [a, b, c, d, e, f, g, h] = [a + c, b + d, a - c, b - d, e + g, f + h, e - g, f - h];
+    *v = [a + b, a - b, c + d, c - d, e + f, e - f, g + h, g - h];
+}

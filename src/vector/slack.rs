@@ -11,3 +11,8 @@ pub(super) const ROUNDING: f64 = 1.0 / (1 << 24) as f64;
 pub(super) fn of_a_dot(dimensions: usize) -> f64 {
     (dimensions as f64 / 4.0 + 32.0) * ROUNDING
 }
+
+/// An `f32` that is not below `value`, and above it by next to nothing.
+pub(super) fn up(value: f64) -> f32 {
+    (value as f32).next_up()
+}

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use crate::vector::bound::{Bound, Traits};
 use crate::vector::portable;
 
 /// One implementation of every kernel. Slices that belong together have equal length.
@@ -16,15 +17,29 @@ pub(in crate::vector) struct Kernels {
     pub(in crate::vector) dot_four: fn(&[f32], [&[f32]; 4]) -> [f32; 4],
     /// `[a.b, a.a, b.b]` in one pass.
     pub(in crate::vector) products: fn(&[f32], &[f32]) -> [f32; 3],
+    /// The unnormalised Walsh-Hadamard transform, in place, of a power of two of coordinates.
+    pub(in crate::vector) hadamard: fn(&mut [f32]),
     /// Where the processor looks up a whole register of bytes at once. Without it, reading codes
     /// is slower than reading the vectors themselves.
     pub(in crate::vector) look_up: Option<LookUp>,
 }
 
+/// What is done with the codes of 32 entries.
+#[derive(Debug)]
+pub(in crate::vector) struct LookUp {
+    pub(in crate::vector) sums: Sums,
+    /// A bit for each entry that can reach the floor.
+    pub(in crate::vector) reaching: Reaching,
+}
+
 /// Adds up what 32 codes are worth: of byte `r` of code `i`, which is `codes[r][i]`, the low half
 /// selects from the first half of `tables[r]`, the high half from the second. No table entry is
 /// above 127 and no sum above `u16::MAX`.
-pub(in crate::vector) type LookUp = fn(codes: &[[u8; 32]], tables: &Tables) -> [u16; 32];
+pub(in crate::vector) type Sums = fn(codes: &[[u8; 32]], tables: &Tables) -> [u16; 32];
+
+/// The sums, and what [`Bound::reaching`] makes of them.
+pub(in crate::vector) type Reaching =
+    fn(codes: &[[u8; 32]], tables: &Tables, bound: &Bound, traits: &Traits, floor: f32) -> u32;
 
 /// Two tables of 16 for each byte of a code.
 pub(in crate::vector) type Tables = [[u8; 32]];
@@ -34,6 +49,7 @@ static PORTABLE: Kernels = Kernels {
     dot: portable::dot,
     dot_four: portable::dot_four,
     products: portable::products,
+    hadamard: portable::hadamard,
     look_up: None,
 };
 
@@ -45,7 +61,7 @@ pub(in crate::vector) fn kernels() -> &'static Kernels {
 }
 
 /// All that this processor can run, the best first.
-pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
+pub(in crate::vector) fn available() -> impl Iterator<Item = &'static Kernels> {
     #[cfg(target_arch = "x86_64")]
     let native = super::x86_64::avx2();
     #[cfg(not(target_arch = "x86_64"))]

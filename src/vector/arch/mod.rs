@@ -7,4 +7,6 @@ mod suite;
 #[expect(unsafe_code, reason = "the processor's features are known only when the program runs")]
 mod x86_64;
 
-pub(super) use kernels::kernels;
+#[cfg(test)]
+pub(super) use kernels::available;
+pub(super) use kernels::{Kernels, LookUp, kernels};

@@ -13,7 +13,8 @@ use std::arch::x86_64::{
     _mm256_sub_epi16,
 };
 
-use super::kernels::{Kernels, Tables};
+use super::kernels::{Kernels, LookUp, Tables};
+use crate::vector::bound::{Bound, Traits};
 use crate::vector::portable;
 
 /// The kernels, if the processor has the instructions.
@@ -32,7 +33,15 @@ static AVX2: Kernels = Kernels {
     // SAFETY: as above.
     products: |a, b| unsafe { products(a, b) },
     // SAFETY: as above.
-    look_up: Some(|codes, tables| unsafe { look_up(codes, tables) }),
+    hadamard: |vector| unsafe { hadamard(vector) },
+    look_up: Some(LookUp {
+        // SAFETY: as above.
+        sums: |codes, tables| unsafe { sums(codes, tables) },
+        // SAFETY: as above.
+        reaching: |codes, tables, bound, traits, floor| unsafe {
+            reaching(codes, tables, bound, traits, floor)
+        },
+    }),
 };
 
 /// Eight registers of partial sums: two multiplications a cycle, each four cycles long.
@@ -52,10 +61,27 @@ fn products(a: &[f32], b: &[f32]) -> [f32; 3] {
     portable::products_in::<32, true>(a, b)
 }
 
+#[target_feature(enable = "avx2,fma")]
+fn hadamard(vector: &mut [f32]) {
+    portable::hadamard_in(vector);
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn reaching(
+    codes: &[[u8; 32]],
+    tables: &Tables,
+    bound: &Bound,
+    traits: &Traits,
+    floor: f32,
+) -> u32 {
+    bound.reaching(&sums(codes, tables), traits, floor)
+}
+
 /// Sums of even and of odd lanes are kept as 16 bits each. `all` adds up both at once, the odd ones
 /// 256-fold; taking the odd ones away at the end leaves the even ones, modulo 2^16.
+#[inline]
 #[target_feature(enable = "avx2")]
-fn look_up(codes: &[[u8; 32]], tables: &Tables) -> [u16; 32] {
+fn sums(codes: &[[u8; 32]], tables: &Tables) -> [u16; 32] {
     let low_half = _mm256_set1_epi8(0x0f);
     let mut all = _mm256_setzero_si256();
     let mut odd = _mm256_setzero_si256();
