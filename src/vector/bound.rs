@@ -10,8 +10,10 @@
 //! z.e <= sqrt(z.z - t^2)          Cauchy-Schwarz, in what is orthogonal to c
 //! ```
 //!
-//! `t` is a sum of table entries and known to lie in an interval, from `low` to `low + width`. Its
-//! upper end bounds `alpha t`; the point of it that is closest to zero bounds the root.
+//! `t` is a sum of table entries and known to lie in an interval, from `low` to `low + width`. The
+//! sum of both terms grows with `t` up to its peak, where `beta t = alpha sqrt(z.z - t^2)`; as long as
+//! the upper end is before the peak, it bounds the sum. Beyond, an entry is as close as its code can
+//! tell, and is kept.
 //!
 //! Everything here is rounded so that a bound is never below the score that the entry would get:
 //! the terms for that are in `Question`.
@@ -23,6 +25,11 @@ use crate::vector::slack;
 
 /// Entries that are bounded together: a register of codes.
 pub(super) const LANES: usize = 32;
+
+/// The same byte of 32 codes. Aligned, so that no load of one touches two cache lines.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(32))]
+pub(super) struct Stripe(pub(super) [u8; LANES]);
 
 /// Of 32 entries, the numbers that belong to their codes.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,25 +67,21 @@ impl Bound {
     pub(super) fn reaching(&self, sums: &[u16; LANES], traits: &Traits, floor: f32) -> u32 {
         let mut mask = 0;
         for lane in 0..LANES {
-            let low = self.low + self.step * f32::from(sums[lane]);
-            let high = low + self.width;
-            let nearest = larger(larger(low, -high), 0.0);
-            let root = larger(self.square - nearest * nearest, 0.0).sqrt();
-            let most = self.bias
-                + traits.bias[lane]
-                + traits.alpha[lane] * high
-                + traits.beta[lane] * root;
-            mask |= u32::from(most >= floor) << lane;
+            let (alpha, beta) = (traits.alpha[lane], traits.beta[lane]);
+            let high = self.low + self.step * f32::from(sums[lane]) + self.width;
+            let left = self.square - high * high;
+            // One instruction; `f32::max` is three, for the sake of NaN, which is never here.
+            let root = if left > 0.0 { left } else { 0.0 }.sqrt();
+            let most = self.bias + traits.bias[lane] + alpha * high + beta * root;
+            let before_the_peak = high * beta <= BEFORE * alpha * root;
+            mask |= u32::from(!before_the_peak | (most >= floor)) << lane;
         }
         mask
     }
 }
 
-/// One instruction; `f32::max` is three, for the sake of NaN, which is never here.
-#[inline(always)]
-fn larger(a: f32, b: f32) -> f32 {
-    if a > b { a } else { b }
-}
+/// Below one by more than the products that are compared can be off.
+const BEFORE: f32 = 0.9999;
 
 /// The same from two sign vectors at once.
 ///

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::vector::bound::{FinerTraits, LANES, Traits};
+use crate::vector::bound::{FinerTraits, LANES, Stripe, Traits};
 use crate::vector::frame::{Code, Frame};
 
 /// Codes of one frame. 32 entries are a block: byte `r` of all of them stands together, so that one
@@ -10,19 +10,19 @@ use crate::vector::frame::{Code, Frame};
 #[derive(Debug, Clone)]
 pub(super) struct Codes {
     pub(super) frame: Arc<Frame>,
-    first: Vec<[u8; LANES]>,
+    first: Vec<Stripe>,
     traits: Vec<Traits>,
     /// Empty when the frame has no second plane.
-    second: Vec<[u8; LANES]>,
+    second: Vec<Stripe>,
     finer_traits: Vec<FinerTraits>,
 }
 
 /// What a scan reads of 32 entries.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Block<'a> {
-    pub(super) first: &'a [[u8; LANES]],
+    pub(super) first: &'a [Stripe],
     pub(super) traits: &'a Traits,
-    pub(super) finer: Option<(&'a [[u8; LANES]], &'a FinerTraits)>,
+    pub(super) finer: Option<(&'a [Stripe], &'a FinerTraits)>,
 }
 
 impl Codes {
@@ -81,10 +81,10 @@ impl Codes {
             return;
         }
         let rows = blocks * self.frame.code_bytes();
-        grow(&mut self.first, rows, [0; LANES]);
+        grow(&mut self.first, rows, Stripe([0; LANES]));
         grow(&mut self.traits, blocks, Traits::EMPTY);
         if self.frame.finer {
-            grow(&mut self.second, rows, [0; LANES]);
+            grow(&mut self.second, rows, Stripe([0; LANES]));
             grow(&mut self.finer_traits, blocks, FinerTraits::EMPTY);
         }
     }
@@ -96,8 +96,8 @@ fn grow<T: Clone>(vector: &mut Vec<T>, length: usize, value: T) {
     vector.resize(length, value);
 }
 
-fn write(rows: &mut [[u8; LANES]], lane: usize, signs: &[u8]) {
-    rows.iter_mut().zip(signs).for_each(|(row, &byte)| row[lane] = byte);
+fn write(rows: &mut [Stripe], lane: usize, signs: &[u8]) {
+    rows.iter_mut().zip(signs).for_each(|(row, &byte)| row.0[lane] = byte);
 }
 
 impl Traits {

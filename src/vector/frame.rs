@@ -16,6 +16,10 @@ const SHARED: f32 = 0.2;
 pub(super) struct Frame {
     pub(super) rotation: Arc<Rotation>,
     pub(super) mean: Vec<f32>,
+    /// The mean, rotated.
+    pub(super) turned_mean: Vec<f32>,
+    /// How far from the mean vectors are, about.
+    pub(super) spread: f32,
     /// Whether codes have a second plane.
     pub(super) finer: bool,
 }
@@ -57,8 +61,10 @@ impl Frame {
             count += 1.0;
         }
         mean.iter_mut().for_each(|sum| *sum /= count.max(1.0));
-        let finer = (kernels().dot)(&mean, &mean) >= SHARED;
-        Self { rotation, mean, finer }
+        let shared = (kernels().dot)(&mean, &mean);
+        let (spread, finer) = ((1.0 - shared).max(0.0).sqrt(), shared >= SHARED);
+        let turned_mean = rotation.turned(&mean);
+        Self { rotation, mean, turned_mean, spread, finer }
     }
 
     /// Bytes of one plane of a code.
@@ -66,17 +72,10 @@ impl Frame {
         self.mean.len().div_ceil(8)
     }
 
-    /// What `vector` is beyond the mean; and that, rotated.
-    pub(super) fn enter(&self, vector: &[f32]) -> [Vec<f32>; 2] {
-        let beyond: Vec<f32> = vector.iter().zip(&self.mean).map(|(x, mean)| x - mean).collect();
-        let mut turned = beyond.clone();
-        self.rotation.turn(&mut turned);
-        [beyond, turned]
-    }
-
     /// The code of a unit vector. Takes n log n steps.
     pub(super) fn encode(&self, vector: &[f32]) -> Code {
-        let [beyond, y] = self.enter(vector);
+        let beyond: Vec<f32> = vector.iter().zip(&self.mean).map(|(x, mean)| x - mean).collect();
+        let y = self.rotation.turned(&beyond);
         let bias = (kernels().dot)(&self.mean, &beyond);
         let (signs, c) = signs_of(&y);
         let root = (y.len() as f32).sqrt();
@@ -94,7 +93,7 @@ impl Frame {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Self>() + size_of_val(&*self.mean) + self.rotation.bytes()
+        size_of::<Self>() + 2 * size_of_val(&*self.mean) + self.rotation.bytes()
     }
 }
 
@@ -134,9 +133,9 @@ mod tests {
             let rotation = Arc::new(Rotation::new(dimensions));
             let frame = Frame::around(rotation, dimensions, sample.iter().map(Embedding::as_slice));
             let vector = random();
-            let [beyond, _] = frame.enter(vector.as_slice());
             let code = frame.encode(vector.as_slice());
-            let square: f32 = beyond.iter().map(|x| x * x).sum();
+            let beyond = vector.as_slice().iter().zip(&frame.mean).map(|(x, mean)| x - mean);
+            let square: f32 = beyond.map(|x| x * x).sum();
             assert_eq!(code.signs.len(), dimensions.div_ceil(8));
             assert!((code.alpha * code.alpha + code.beta * code.beta - square).abs() < 1e-3);
         }

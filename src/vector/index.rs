@@ -23,7 +23,7 @@ const MOST_DIMENSIONS: usize = 1 << 16;
 const READ_WHOLE: usize = 512;
 
 /// How many times as many entries there must be before new chunks get a new mean.
-const NEW_MEAN_AFTER: usize = 4;
+const NEW_MEAN_AFTER: usize = 16;
 
 /// As many vectors as tell where the mean is, to a hundredth of a vector's length.
 const SAMPLE: usize = 4_096;

@@ -138,3 +138,21 @@ fn hadamard_of_eight(v: &mut [f32; 8]) {
     let [a, b, c, d, e, f, g, h] = [a + c, b + d, a - c, b - d, e + g, f + h, e - g, f - h];
     *v = [a + b, a - b, c + d, c - d, e + f, e - f, g + h, g - h];
 }
+
+/// See [`Kernels::tables`](super::arch::Kernels).
+pub(super) fn tables(quarters: &[[f32; 4]], tables: &mut [[u8; 16]]) {
+    tables_in(quarters, tables);
+}
+
+#[inline(always)]
+pub(super) fn tables_in(quarters: &[[f32; 4]], tables: &mut [[u8; 16]]) {
+    for (z, table) in quarters.iter().zip(tables) {
+        let size: f32 = z[0].abs() + z[1].abs() + z[2].abs() + z[3].abs();
+        let worth: [f32; 16] = std::array::from_fn(|signs| {
+            let signed = |bit: usize| if signs >> bit & 1 == 1 { z[bit] } else { -z[bit] };
+            size + ((signed(0) + signed(1)) + (signed(2) + signed(3)))
+        });
+        // Adding 2^23 leaves no bits for a fraction: the lowest byte is the nearest whole number.
+        *table = worth.map(|worth| (worth + 8_388_608.0).to_bits() as u8);
+    }
+}

@@ -14,6 +14,13 @@ const HIGHEST_SUM: f32 = 65_000.0;
 /// No unit vector is further than this from the mean of others, rounding included.
 const LONGEST: f64 = 2.01;
 
+/// Squared, how many standard deviations off an entry may be and still be dismissed early: in a
+/// block of 32, hardly one is further.
+const FAR: f32 = 16.0;
+
+/// The error of adding up what is not read, in parts of it: a rounding for each of 2^14 bytes.
+const UNREAD_ERROR: f64 = 1.0 / (1 << 9) as f64;
+
 /// A query as seen from a frame: the tables that say what each half byte of a code is worth, and
 /// the numbers that make a bound of the sum.
 #[derive(Debug)]
@@ -21,17 +28,28 @@ pub(super) struct Question {
     pub(super) tables: Vec<[u8; 32]>,
     pub(super) bound: Bound,
     pub(super) finer: FinerBound,
+    /// What most entries can be dismissed with.
+    pub(super) early: Option<Early>,
+}
+
+/// A bound from the first bytes of each code alone.
+#[derive(Debug)]
+pub(super) struct Early {
+    pub(super) bytes: usize,
+    pub(super) bound: Bound,
 }
 
 impl Question {
-    /// Takes as long as the comparison with some hundred codes.
-    pub(super) fn new(frame: &Frame, query: &[f32]) -> Self {
-        let [_, z] = frame.enter(query);
+    /// `turned` is the rotated query. Takes as long as bounding some hundred codes.
+    pub(super) fn new(frame: &Frame, query: &[f32], turned: &[f32], floor: f32) -> Self {
+        let z: Vec<f32> = turned.iter().zip(&frame.turned_mean).map(|(q, mean)| q - mean).collect();
         let square = f64::from((kernels().dot)(&z, &z)) * (1.0 + 2.0 * slack::of_a_dot(z.len()));
         let quarters = Quarters::of(&z);
         let common = f64::from((kernels().dot)(query, &frame.mean));
         let bound = quarters.bound(square, common + error(frame, square.sqrt()));
-        Self { tables: quarters.tables(), bound, finer: FinerBound::new(bound, z.len()) }
+        let early = quarters.early(&bound, frame.spread, z.len(), floor);
+        let finer = FinerBound::new(bound, z.len());
+        Self { tables: quarters.tables(), bound, finer, early }
     }
 }
 
@@ -42,8 +60,9 @@ fn error(frame: &Frame, length: f64) -> f64 {
     let products = 2.02 * dot;
     // An entry's product with the mean, taken after rounding what it is beyond the mean.
     let bias = LONGEST * (dot + ROUNDING);
-    // Both sides were rotated, and rounded before.
-    let turned = 2.1 * (frame.rotation.error() + ROUNDING) * LONGEST * length;
+    // An entry was rotated after rounding; the query and the mean, of length 1 at most, before.
+    let turn = frame.rotation.error() + ROUNDING;
+    let turned = LONGEST * (1.01 * turn * length + 1.01 * turn * (2.0 + length));
     // The error of `alpha`, times the product of two lengths at most.
     let alpha = LONGEST * dot * length;
     // Sixteen steps from the sum to the bound, on terms that are no larger than this.
@@ -78,15 +97,10 @@ impl Quarters {
     }
 
     fn tables(&self) -> Vec<[u8; 32]> {
-        let highest = HIGHEST.min((HIGHEST_SUM / self.scaled.len() as f32).floor()) as u8;
-        let (pairs, _) = self.scaled.as_chunks::<2>();
-        let both = |[low, high]: &[[f32; 4]; 2]| {
-            let mut tables = [0; 32];
-            tables[..16].copy_from_slice(&table(low, highest));
-            tables[16..].copy_from_slice(&table(high, highest));
-            tables
-        };
-        pairs.iter().map(both).collect()
+        let mut tables = vec![[0; 32]; self.scaled.len() / 2];
+        let (halves, _) = tables.as_flattened_mut().as_chunks_mut::<16>();
+        (kernels().tables)(&self.scaled, halves);
+        tables
     }
 
     /// `square` and `common` are not below the true values.
@@ -104,15 +118,31 @@ impl Quarters {
             bias: slack::up(common),
         }
     }
-}
 
-/// What each choice of four signs is worth, from 0 for the worst.
-fn table(z: &[f32; 4], highest: u8) -> [u8; 16] {
-    let half_up = size(z) + 0.5;
-    std::array::from_fn(|signs| {
-        let worth = |bit: usize| if signs >> bit & 1 == 1 { z[bit] } else { -z[bit] };
-        ((half_up + worth(0) + worth(1) + worth(2) + worth(3)) as u8).min(highest)
-    })
+    /// Bytes that are not read count for the worst in `low`, since entries of tables start at zero,
+    /// and for the best in the width. Of the lengths that should dismiss an entry which has nothing
+    /// to do with the query, the shortest.
+    fn early(&self, bound: &Bound, spread: f32, dimensions: usize, floor: f32) -> Option<Early> {
+        let all = self.scaled.len() / 2;
+        let length = bound.square.sqrt();
+        let mut unread = 0.0;
+        let mut shortest = None;
+        for bytes in (all / 4..all).rev() {
+            unread +=
+                self.step * (size(&self.scaled[2 * bytes]) + size(&self.scaled[2 * bytes + 1]));
+            let read = bytes as f32 / all as f32;
+            let high = length * (FAR * read / dimensions as f32).sqrt() + unread + bound.width;
+            // Of a random vector's length, its signs account for 0.8, and leave 0.6.
+            let root = (bound.square - high * high).max(0.0).sqrt();
+            let most = bound.bias + spread * (0.8 * high + 0.6 * root);
+            if most >= floor || high > 0.7 * length {
+                break;
+            }
+            let width = f64::from(bound.width) + 2.0 * f64::from(unread) * (1.0 + UNREAD_ERROR);
+            shortest = Some(Early { bytes, bound: Bound { width: slack::up(width), ..*bound } });
+        }
+        shortest.filter(|early| early.bytes < all * 7 / 8)
+    }
 }
 
 fn size(z: &[f32; 4]) -> f32 {

@@ -39,14 +39,15 @@ impl Rotation {
         Self { factors, dimensions, span }
     }
 
-    /// Rotates in place.
-    pub(super) fn turn(&self, vector: &mut [f32]) {
+    pub(super) fn turned(&self, vector: &[f32]) -> Vec<f32> {
         let hadamard = kernels().hadamard;
+        let mut vector = vector.to_vec();
         for (round, factors) in self.factors.chunks_exact(self.dimensions).enumerate() {
             vector.iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
             let start = start_of(round, self.dimensions, self.span);
             hadamard(&mut vector[start..start + self.span]);
         }
+        vector
     }
 
     /// How far the result is from an exact rotation, in parts of the vector's length.
@@ -79,9 +80,7 @@ mod tests {
             let random =
                 || -> Vec<f32> { (0..dimensions).map(|_| rng.unit() as f32 - 0.5).collect() };
             let (a, b) = (random(), random());
-            let (mut turned_a, mut turned_b) = (a.clone(), b.clone());
-            rotation.turn(&mut turned_a);
-            rotation.turn(&mut turned_b);
+            let (turned_a, turned_b) = (rotation.turned(&a), rotation.turned(&b));
             let error = (wide(&turned_a, &turned_b) - wide(&a, &b)).abs();
             let lengths = (wide(&a, &a) * wide(&b, &b)).sqrt();
             assert!(error <= 2.1 * rotation.error() * lengths, "{error} at {dimensions}");
@@ -92,8 +91,8 @@ mod tests {
     fn one_coordinate_is_spread_over_all() {
         let mut vector = vec![0.0; 384];
         vector[5] = 1.0;
-        Rotation::new(384).turn(&mut vector);
-        assert!(vector.iter().all(|x| x.abs() < 0.3));
+        let turned = Rotation::new(384).turned(&vector);
+        assert!(turned.iter().all(|x| x.abs() < 0.3));
     }
 
     fn wide(a: &[f32], b: &[f32]) -> f64 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::vector::arch::{Kernels, LookUp};
-use crate::vector::bound::LANES;
+use crate::vector::bound::{Bound, LANES};
 use crate::vector::chunk::Chunk;
 use crate::vector::codes::{Block, Codes};
 use crate::vector::entries::Entries;
@@ -17,6 +17,8 @@ use crate::vector::slack;
 pub(super) struct Search<'a> {
     query: &'a [f32],
     kernels: &'static Kernels,
+    /// The rotated query: one for all frames, which share the rotation.
+    turned: Option<Vec<f32>>,
     /// The query as the last frame sees it. Chunks of one frame follow one another.
     question: Option<(&'a Arc<Frame>, Question)>,
     leaders: Leaders,
@@ -24,7 +26,7 @@ pub(super) struct Search<'a> {
 
 impl<'a> Search<'a> {
     pub(super) fn new(query: &'a [f32], kernels: &'static Kernels, leaders: Leaders) -> Self {
-        Self { query, kernels, question: None, leaders }
+        Self { query, kernels, turned: None, question: None, leaders }
     }
 
     /// All entries that belong to the leaders, the best first.
@@ -70,13 +72,7 @@ impl<'a> Search<'a> {
             let start = at * LANES;
             let filled = u32::MAX >> LANES.saturating_sub(chunk.len() - start);
             let floor = self.leaders.floor();
-            let reaching = look_up.reaching;
-            let reached =
-                reaching(block.first, &question.tables, &question.bound, block.traits, floor);
-            let mut left = reached & filled;
-            if left != 0 {
-                left = finer(left, &block, &question, look_up, floor);
-            }
+            let mut left = filled & reaching(&block, &question, look_up, floor);
             while left != 0 {
                 self.score(chunk, start + left.trailing_zeros() as usize);
                 left &= left - 1;
@@ -89,13 +85,31 @@ impl<'a> Search<'a> {
     fn question_for(&mut self, frame: &Arc<Frame>) -> Question {
         match self.question.take() {
             Some((of, question)) if Arc::ptr_eq(of, frame) => question,
-            _ => Question::new(frame, self.query),
+            _ => {
+                let turned = self.turned.get_or_insert_with(|| frame.rotation.turned(self.query));
+                Question::new(frame, self.query, turned, self.leaders.floor())
+            }
         }
     }
 
     fn score(&mut self, chunk: &Chunk, slot: usize) {
         let similarity = (self.kernels.dot)(self.query, chunk.rows.get(slot)).clamp(-1.0, 1.0);
         self.leaders.offer(Match { key: chunk.key(slot), similarity });
+    }
+}
+
+/// The entries of `block` that can reach `floor`. Most blocks are dismissed by a part of their codes.
+fn reaching(block: &Block<'_>, question: &Question, look_up: &LookUp, floor: f32) -> u32 {
+    let by = |bytes: usize, bound: &Bound| {
+        let (codes, tables) = (&block.first[..bytes], &question.tables[..bytes]);
+        (look_up.reaching)(codes, tables, bound, block.traits, floor)
+    };
+    if question.early.as_ref().is_some_and(|early| by(early.bytes, &early.bound) == 0) {
+        return 0;
+    }
+    match by(block.first.len(), &question.bound) {
+        0 => 0,
+        left => finer(left, block, question, look_up, floor),
     }
 }
 

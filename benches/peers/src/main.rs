@@ -7,10 +7,12 @@
 //! `--quick` measures shorter; other arguments are ignored, since cargo passes its own.
 
 mod alloc;
+mod cache_read;
 mod clock;
 mod machine;
 mod measure;
 mod rows;
+mod seed_cosine;
 mod seed_select;
 mod tower_balance;
 

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::vector::bound::{Bound, Traits};
+use crate::vector::bound::{Bound, Stripe, Traits};
 use crate::vector::portable;
 
 /// One implementation of every kernel. Slices that belong together have equal length.
@@ -19,6 +19,9 @@ pub(in crate::vector) struct Kernels {
     pub(in crate::vector) products: fn(&[f32], &[f32]) -> [f32; 3],
     /// The unnormalised Walsh-Hadamard transform, in place, of a power of two of coordinates.
     pub(in crate::vector) hadamard: fn(&mut [f32]),
+    /// What each choice of four signs is worth, from 0 for the worst: the sum of `|z| + z` or
+    /// `|z| - z`, to the nearest whole number. The sum of `2 |z|` must be below 255.
+    pub(in crate::vector) tables: fn(&[[f32; 4]], &mut [[u8; 16]]),
     /// Where the processor looks up a whole register of bytes at once. Without it, reading codes
     /// is slower than reading the vectors themselves.
     pub(in crate::vector) look_up: Option<LookUp>,
@@ -32,14 +35,14 @@ pub(in crate::vector) struct LookUp {
     pub(in crate::vector) reaching: Reaching,
 }
 
-/// Adds up what 32 codes are worth: of byte `r` of code `i`, which is `codes[r][i]`, the low half
+/// Adds up what 32 codes are worth: of byte `r` of code `i`, which is `codes[r].0[i]`, the low half
 /// selects from the first half of `tables[r]`, the high half from the second. No table entry is
 /// above 127 and no sum above `u16::MAX`.
-pub(in crate::vector) type Sums = fn(codes: &[[u8; 32]], tables: &Tables) -> [u16; 32];
+pub(in crate::vector) type Sums = fn(codes: &[Stripe], tables: &Tables) -> [u16; 32];
 
 /// The sums, and what [`Bound::reaching`] makes of them.
 pub(in crate::vector) type Reaching =
-    fn(codes: &[[u8; 32]], tables: &Tables, bound: &Bound, traits: &Traits, floor: f32) -> u32;
+    fn(codes: &[Stripe], tables: &Tables, bound: &Bound, traits: &Traits, floor: f32) -> u32;
 
 /// Two tables of 16 for each byte of a code.
 pub(in crate::vector) type Tables = [[u8; 32]];
@@ -50,6 +53,7 @@ static PORTABLE: Kernels = Kernels {
     dot_four: portable::dot_four,
     products: portable::products,
     hadamard: portable::hadamard,
+    tables: portable::tables,
     look_up: None,
 };
 

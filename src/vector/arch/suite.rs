@@ -2,6 +2,7 @@
 
 use super::kernels::{Kernels, Tables, available};
 use crate::rng::Rng;
+use crate::vector::bound::Stripe;
 
 /// Stamps the suite for the kernels of that name; passes where the processor lacks them.
 macro_rules! suite {
@@ -96,8 +97,8 @@ fn check_look_up(kernels: &Kernels) {
     let Some(look_up) = &kernels.look_up else { return };
     let rng = Rng::from_seed(6);
     for bytes in [1, 2, 3, 48, 192, 257] {
-        let codes: Vec<[u8; 32]> =
-            (0..bytes).map(|_| [0; 32].map(|_| rng.below(256) as u8)).collect();
+        let codes: Vec<Stripe> =
+            (0..bytes).map(|_| Stripe([0; 32].map(|_| rng.below(256) as u8))).collect();
         let random: Vec<[u8; 32]> =
             (0..bytes).map(|_| [0; 32].map(|_| rng.below(128) as u8)).collect();
         let fullest = vec![[127; 32]; bytes];
@@ -111,10 +112,10 @@ fn check_look_up(kernels: &Kernels) {
     }
 }
 
-fn naive_look_up(codes: &[[u8; 32]], tables: &Tables) -> [u16; 32] {
+fn naive_look_up(codes: &[Stripe], tables: &Tables) -> [u16; 32] {
     std::array::from_fn(|lane| {
-        let worth = |(codes, tables): (&[u8; 32], &[u8; 32])| {
-            let code = usize::from(codes[lane]);
+        let worth = |(codes, tables): (&Stripe, &[u8; 32])| {
+            let code = usize::from(codes.0[lane]);
             u16::from(tables[code & 15]) + u16::from(tables[16 + (code >> 4)])
         };
         codes.iter().zip(tables).map(worth).sum()

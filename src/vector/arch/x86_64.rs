@@ -14,7 +14,7 @@ use std::arch::x86_64::{
 };
 
 use super::kernels::{Kernels, LookUp, Tables};
-use crate::vector::bound::{Bound, Traits};
+use crate::vector::bound::{Bound, Stripe, Traits};
 use crate::vector::portable;
 
 /// The kernels, if the processor has the instructions.
@@ -34,6 +34,8 @@ static AVX2: Kernels = Kernels {
     products: |a, b| unsafe { products(a, b) },
     // SAFETY: as above.
     hadamard: |vector| unsafe { hadamard(vector) },
+    // SAFETY: as above.
+    tables: |quarters, tables| unsafe { fill(quarters, tables) },
     look_up: Some(LookUp {
         // SAFETY: as above.
         sums: |codes, tables| unsafe { sums(codes, tables) },
@@ -67,13 +69,12 @@ fn hadamard(vector: &mut [f32]) {
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn reaching(
-    codes: &[[u8; 32]],
-    tables: &Tables,
-    bound: &Bound,
-    traits: &Traits,
-    floor: f32,
-) -> u32 {
+fn fill(quarters: &[[f32; 4]], tables: &mut [[u8; 16]]) {
+    portable::tables_in(quarters, tables);
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn reaching(codes: &[Stripe], tables: &Tables, bound: &Bound, traits: &Traits, floor: f32) -> u32 {
     bound.reaching(&sums(codes, tables), traits, floor)
 }
 
@@ -81,12 +82,12 @@ fn reaching(
 /// 256-fold; taking the odd ones away at the end leaves the even ones, modulo 2^16.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn sums(codes: &[[u8; 32]], tables: &Tables) -> [u16; 32] {
+fn sums(codes: &[Stripe], tables: &Tables) -> [u16; 32] {
     let low_half = _mm256_set1_epi8(0x0f);
     let mut all = _mm256_setzero_si256();
     let mut odd = _mm256_setzero_si256();
     for (codes, tables) in codes.iter().zip(tables) {
-        let codes = load(codes);
+        let codes = load(&codes.0);
         let low = _mm256_and_si256(codes, low_half);
         let high = _mm256_and_si256(_mm256_srli_epi16::<4>(codes), low_half);
         let [first, second] = load_twice(tables);
