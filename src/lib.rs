@@ -34,6 +34,7 @@
 //!
 //! * [`client`]: the client, its builder, the stream it returns, the retry policy.
 //! * [`balance`]: which endpoint an attempt goes to; usable without a client.
+//! * [`vector`]: vectors compared, and an exact index of those most similar to another.
 //! * [`provider`]: the [`Provider`] trait for your own backends, and closures as providers.
 //! * [`request`], [`response`], [`chunk`], [`usage`], [`options`]: the vocabulary.
 //! * [`error`]: how calls and attempts fail; [`outcome`]: the one table of what a failure leads to.

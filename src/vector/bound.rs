@@ -63,6 +63,10 @@ pub(super) struct Bound {
 
 impl Bound {
     /// A bit for each entry that can reach `floor`.
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "five arrays of one length; becomes vector code"
+    )]
     #[inline(always)]
     pub(super) fn reaching(&self, sums: &[u16; LANES], traits: &Traits, floor: f32) -> u32 {
         let mut mask = 0;

@@ -11,7 +11,7 @@ use crate::vector::arch::{available, kernels};
 use crate::vector::{Match, VectorError, VectorIndex, dot};
 
 /// Few enough that a test passes the size where codes begin, at any number of dimensions.
-const READ_WHOLE: usize = 40;
+const READ_WHOLE: usize = 10;
 
 /// An index, and what it ought to hold.
 struct Pair {

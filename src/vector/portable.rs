@@ -77,6 +77,9 @@ pub(super) fn products_in<const LANES: usize, const FUSED: bool>(a: &[f32], b: &
 /// What is left over by a larger number of lanes: eight at a time, then one by one.
 #[inline(always)]
 fn short<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
+    if a.is_empty() {
+        return 0.0;
+    }
     let ((a, rest_of_a), (b, rest_of_b)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut sums = [0.0; 8];
     for (a, b) in a.iter().zip(b) {

@@ -46,7 +46,7 @@ static AVX2: Kernels = Kernels {
     }),
 };
 
-/// Eight registers of partial sums: two multiplications a cycle, each four cycles long.
+/// Eight registers of partial sums: up to two multiplications a cycle, each four cycles long.
 #[target_feature(enable = "avx2,fma")]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     portable::dot_in::<64, true>(a, b)
