@@ -36,6 +36,7 @@
 //! * [`balance`]: which endpoint an attempt goes to; usable without a client.
 //! * [`cache`]: answers that are used again, for identical and for equivalent questions; usable without
 //!   a client.
+//! * [`vector`]: vectors compared, and an exact index of those most similar to another.
 //! * [`provider`]: the [`Provider`] trait for your own backends, and closures as providers.
 //! * [`request`], [`response`], [`chunk`], [`usage`], [`options`]: the vocabulary.
 //! * [`quota`], [`queue`]: what each tenant may use, and who goes first when calls have to wait.
