@@ -34,7 +34,7 @@ pub struct CompletionStream {
 /// Where the chunks come from.
 enum Source {
     /// An endpoint.
-    Running(Running),
+    Running(Box<Running>),
     /// The cache, or a flight.
     Sharing(Box<Sharing>),
     /// The call has ended, though the stream lives on.
@@ -52,7 +52,7 @@ struct Running {
 impl CompletionStream {
     pub(super) fn new(opened: Box<OpenedStream>, attempt: Attempt, settlement: Settlement) -> Self {
         let ttft = settlement.books().ttft();
-        let source = Source::Running(Running { opened, attempt, settlement });
+        let source = Source::Running(Box::new(Running { opened, attempt, settlement }));
         Self { source, ttft, outcome: None }
     }
 
