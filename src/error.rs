@@ -398,6 +398,14 @@ pub enum Error {
         trail: Box<Trail>,
     },
 
+    /// The call shared the answer of another one, which broke off for a reason that is not a
+    /// provider's.
+    #[error("the shared call {why}")]
+    SharedCall {
+        /// What became of it.
+        why: &'static str,
+    },
+
     /// The call itself is not well formed.
     #[error("invalid call: {0}")]
     InvalidCall(InvalidField),
@@ -556,6 +564,7 @@ impl Error {
             Self::NoEndpoint(_)
             | Self::Quota(_)
             | Self::LargerThanQuota(_)
+            | Self::SharedCall { .. }
             | Self::InvalidCall(_) => Trail::EMPTY,
         }
     }
@@ -571,6 +580,7 @@ impl Error {
             | Self::Quota(_)
             | Self::LargerThanQuota(_)
             | Self::Queue(_)
+            | Self::SharedCall { .. }
             | Self::Deadline { .. }
             | Self::Closed { .. }
             | Self::InvalidCall(_) => None,
@@ -596,6 +606,7 @@ impl Error {
             Self::Quota(_) => "quota",
             Self::LargerThanQuota(_) => "larger_than_quota",
             Self::Queue(refused) => refused.why.label(),
+            Self::SharedCall { .. } => "shared_call",
             Self::Refused { .. } => "refused",
             Self::Exhausted { .. } => "exhausted",
             Self::Interrupted(_) => "interrupted",

@@ -75,6 +75,13 @@ pub enum Event<'a> {
         /// `"failed"`, or `"cancelled"` where the call ended before.
         outcome: &'static str,
     },
+    /// What the cache did for a call.
+    Cache {
+        /// `"exact_hit"`, `"semantic_hit"`, `"coalesced"`, `"miss"` or `"bypass"`.
+        outcome: &'static str,
+        /// Why it was bypassed.
+        why: Option<&'static str>,
+    },
     /// A quota stood against a call.
     QuotaDenied {
         /// `"global"`, `"tenant"`, `"tenant and model"`, or the name of a key.

@@ -34,6 +34,9 @@
 //!
 //! * [`client`]: the client, its builder, the stream it returns, the retry policy.
 //! * [`balance`]: which endpoint an attempt goes to; usable without a client.
+//! * [`cache`]: answers that are used again, for identical and for equivalent questions; usable without
+//!   a client.
+//! * [`vector`]: vectors compared, and an exact index of those most similar to another.
 //! * [`provider`]: the [`Provider`] trait for your own backends, and closures as providers.
 //! * [`request`], [`response`], [`chunk`], [`usage`], [`options`]: the vocabulary.
 //! * [`quota`], [`queue`]: what each tenant may use, and who goes first when calls have to wait.
@@ -79,8 +82,10 @@ pub mod provider;
 
 // L3: mechanisms that do not know one another.
 pub mod balance;
+pub mod cache;
 pub mod queue;
 pub mod quota;
+pub mod vector;
 
 // L4: the composition.
 pub mod client;
@@ -101,6 +106,7 @@ pub mod guide;
 pub use async_trait::async_trait;
 
 pub use balance::{Balancer, Endpoint};
+pub use cache::SemanticCache;
 pub use chunk::{Chunk, ChunkStream};
 pub use client::{CompletionStream, LlmClient};
 pub use embed::{Embedder, Embedding};

@@ -69,12 +69,21 @@ impl PartialEq<&str> for EndpointId {
 }
 
 /// Where an answer came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ServedBy {
     /// An endpoint answered this call.
     Endpoint(EndpointId),
+    /// The cache: the very same was asked before.
+    ExactHit,
+    /// The cache: something alike was asked before.
+    SemanticHit {
+        /// The cosine of the two questions.
+        similarity: f32,
+    },
+    /// Another call that asked the same at the same time: its answer is this one's too.
+    Coalesced,
 }
 
 impl ServedBy {
@@ -83,6 +92,7 @@ impl ServedBy {
     pub const fn endpoint(&self) -> Option<&EndpointId> {
         match self {
             Self::Endpoint(id) => Some(id),
+            Self::ExactHit | Self::SemanticHit { .. } | Self::Coalesced => None,
         }
     }
 }
@@ -91,6 +101,9 @@ impl fmt::Display for ServedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint(id) => write!(f, "{id}"),
+            Self::ExactHit => f.write_str("an exact hit"),
+            Self::SemanticHit { similarity } => write!(f, "a hit of similarity {similarity:.3}"),
+            Self::Coalesced => f.write_str("another call"),
         }
     }
 }
@@ -205,7 +218,7 @@ impl Trail {
 }
 
 /// The account of a call that succeeded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct CallReport {
     /// Where the answer came from.
@@ -224,6 +237,10 @@ pub struct CallReport {
     /// What the call cost, attempts that failed included; tokens that no server counted are
     /// estimated. `None` where no price is known.
     pub cost: Option<Cost>,
+    /// Names the hit where the cache answered, for
+    /// [`report_wrong`](crate::cache::SemanticCache::report_wrong): it reads as a
+    /// [`HitId`](crate::cache::HitId).
+    pub hit: Option<String>,
 }
 
 impl CallReport {
@@ -238,6 +255,7 @@ impl CallReport {
             ttft: None,
             total,
             cost: None,
+            hit: None,
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn acquire(
     last: Option<&Failed>,
 ) -> Result<Lease, Stop> {
     let terms = settlement.terms();
-    if now >= terms.deadline {
+    if now >= terms.deadline() {
         return Err(Stop::Deadline(Phase::Waiting));
     }
     match &terms.client.waiting {
@@ -105,7 +105,7 @@ fn resumption(
         false => Some(Withdrawal::from(client, now).ok_or_else(exhausted)?),
     };
     let at = pause(settlement, last).max(opens);
-    if at < terms.deadline { Ok((at, paid)) } else { Err(exhausted()) }
+    if at < terms.deadline() { Ok((at, paid)) } else { Err(exhausted()) }
 }
 
 /// Whether its endpoint will say the same again: whoever lacks the model, or the means to ask for
@@ -123,7 +123,7 @@ fn pause(settlement: &Settlement, failed: &Failed) -> Instant {
 
 async fn pause_until(terms: &Terms, at: Instant) -> Result<(), Stop> {
     let mut watchdog = Watchdog::default();
-    let pause = guarded(&mut watchdog, &terms.place, terms.deadline, sleep_until(at));
+    let pause = guarded(&mut watchdog, &terms.place, terms.deadline(), sleep_until(at));
     pause.await.map_err(stop)
 }
 
@@ -146,7 +146,7 @@ async fn in_turn(
         Some(failed) => Some(may_return(settlement, &demand, failed)?),
         None => None,
     };
-    let (tried, deadline) = (settlement.books().tried(), settlement.terms().deadline);
+    let (tried, deadline) = (settlement.books().tried(), settlement.terms().deadline());
     let wanted = Wanted::new(ask, &demand, tried, again.flatten(), deadline);
     let (lease, waited) = line_up(settlement, ask, &demand, wanted).await?;
     let terms = settlement.terms();
@@ -179,7 +179,7 @@ fn may_return(
     let otherwise = match last.retry() {
         _ if is_lasting(last) => Stop::Refused(last.clone()),
         Retry::Budgeted => match pause(settlement, last) {
-            again if again < terms.deadline => return Ok(Some(again)),
+            again if again < terms.deadline() => return Ok(Some(again)),
             _ => Stop::Exhausted(last.clone()),
         },
         // The window it was refused for is the balancer's to keep.
@@ -203,7 +203,7 @@ fn is_hopeless(
     let newest = &tried[tried.len().saturating_sub(1)..];
     let refused = last.error.kind().row().cooldown == Cooldown::Disable;
     (refused && !balancer.could_serve(&demand.excluding(newest), now))
-        || (opens >= terms.deadline && !balancer.waits_for_an_end(demand, now))
+        || (opens >= terms.deadline() && !balancer.waits_for_an_end(demand, now))
 }
 
 /// The lease, and whether the call had to wait for it.
@@ -226,7 +226,7 @@ async fn line_up(
         Ok(lease)
     };
     let mut watchdog = Watchdog::default();
-    match guarded(&mut watchdog, &terms.place, terms.deadline, lining_up).await {
+    match guarded(&mut watchdog, &terms.place, terms.deadline(), lining_up).await {
         Ok(Ok(lease)) => Ok((lease, watchdog.is_armed())),
         Ok(Err(refused)) => Err(not_let_through(terms, refused)),
         Err(alarm) => Err(stop(alarm)),
@@ -235,7 +235,7 @@ async fn line_up(
 
 fn place(terms: &Terms, ask: Ask<'_>, demand: &Demand<'_>) -> Place {
     let output = demand.output_tokens.unwrap_or(TYPICAL_OUTPUT);
-    let mut place = Place::new(terms.deadline)
+    let mut place = Place::new(terms.deadline())
         .priority(ask.call.options.priority)
         .cost(demand.input_tokens.saturating_add(output));
     place.tenant = ask.call.options.tenant.clone();
@@ -247,7 +247,7 @@ fn not_let_through(terms: &Terms, refused: Refused<crate::error::NoEndpoint>) ->
     match refused {
         Refused::Never(never) => Stop::NoEndpoint(never),
         Refused::Closed => Stop::CutOff,
-        Refused::TimedOut { .. } if now() >= terms.deadline => Stop::Deadline(Phase::Waiting),
+        Refused::TimedOut { .. } if now() >= terms.deadline() => Stop::Deadline(Phase::Waiting),
         other => {
             let stop = Stop::not_queued(&other);
             if let Stop::NotQueued(why) = &stop {

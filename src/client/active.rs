@@ -116,6 +116,11 @@ impl ActiveCall {
 }
 
 impl ActiveCall {
+    /// A place that does not count, for work that calls share who have places of their own.
+    pub(super) fn shadow(&self) -> Self {
+        Self { calls: Arc::clone(&self.calls), held: false }
+    }
+
     /// Gives the place back: the call has ended, though its stream may live on.
     pub(super) fn release(&mut self) {
         if std::mem::take(&mut self.held) {

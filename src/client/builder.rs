@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crate::balance::{Balancer, Endpoint};
+use crate::cache::SemanticCache;
 use crate::chunk::ResponseBounds;
 use crate::client::active::ActiveCalls;
+use crate::client::caching::Caching;
 use crate::client::fallback::{Fallback, Fallbacks};
 use crate::client::gate::Waiting;
 use crate::client::hedge::{HedgePolicy, Hedging};
@@ -26,6 +28,8 @@ pub struct LlmClientBuilder {
     balancer: Option<Balancer>,
     quota: Option<QuotaLimiter>,
     queue: Option<RequestQueue>,
+    cache: Option<SemanticCache>,
+    hits_count: bool,
     timeouts: Timeouts,
     retry: RetryPolicy,
     hedge: Option<HedgePolicy>,
@@ -52,6 +56,20 @@ impl LlmClientBuilder {
     /// sent, and are settled with what they used. The limiter may serve several clients.
     pub fn quota(mut self, quota: QuotaLimiter) -> Self {
         self.quota = Some(quota);
+        self
+    }
+
+    /// Answers again what was answered before, and lets calls that ask the same at the same time share
+    /// one answer. The cache may serve several clients.
+    pub fn cache(mut self, cache: SemanticCache) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// Counts answers from the cache as requests against quotas. They cost no tokens either way; by
+    /// default they cost nothing at all.
+    pub fn count_cache_hits(mut self, yes: bool) -> Self {
+        self.hits_count = yes;
         self
     }
 
@@ -128,6 +146,7 @@ impl LlmClientBuilder {
         balancer.observe(emitter.clone());
         Ok(LlmClient::from_inner(Inner {
             waiting: self.queue.map(|queue| Waiting::new(queue, &balancer)),
+            caching: self.cache.map(|cache| Caching::new(cache, self.hits_count)),
             quota: self.quota,
             balancer,
             active: Arc::new(ActiveCalls::default()),

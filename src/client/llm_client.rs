@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::balance::Balancer;
+use crate::cache::SemanticCache;
 use crate::chunk::ResponseBounds;
 use crate::client::active::{ActiveCalls, Drained};
 use crate::client::builder::LlmClientBuilder;
+use crate::client::caching::Caching;
 use crate::client::fallback::Fallbacks;
 use crate::client::gate::Waiting;
 use crate::client::hedge::Hedging;
@@ -52,6 +54,7 @@ pub(super) struct Inner {
     pub(super) balancer: Balancer,
     pub(super) quota: Option<QuotaLimiter>,
     pub(super) waiting: Option<Waiting>,
+    pub(super) caching: Option<Caching>,
     pub(super) active: Arc<ActiveCalls>,
     pub(super) timeouts: Timeouts,
     pub(super) retry: RetryPolicy,
@@ -134,6 +137,12 @@ impl LlmClient {
     #[must_use]
     pub fn balancer(&self) -> &Balancer {
         &self.inner.balancer
+    }
+
+    /// The cache, where the client has one, for its statistics and to invalidate entries.
+    #[must_use]
+    pub fn cache(&self) -> Option<&SemanticCache> {
+        self.inner.caching.as_ref().map(|caching| &caching.cache)
     }
 
     /// The limiter, where the client has one, for its usage and to change limits.

@@ -151,9 +151,9 @@ impl<'a> Opening<'a> {
 
     /// A whole answer has no first content to wait for, so only the call's deadline bounds it.
     async fn whole(&self) -> Result<Box<ChatResponse>, Failure> {
-        let Terms { place, deadline, .. } = self.terms;
+        let (place, deadline) = (&self.terms.place, self.terms.deadline());
         let work = Contained::new(|| self.provider.complete(&self.ask.call.request, &self.cx));
-        match guarded(&mut Watchdog::default(), place, *deadline, work).await {
+        match guarded(&mut Watchdog::default(), place, deadline, work).await {
             Ok(answer) => answer.map(Box::new).map_err(Failure::Provider),
             Err(Alarm::CutOff) => Err(Failure::CutOff),
             Err(Alarm::Limit) => Err(Failure::Deadline),
@@ -161,8 +161,8 @@ impl<'a> Opening<'a> {
     }
 
     async fn stream(&self) -> Result<Box<OpenedStream>, Failure> {
-        let Terms { place, deadline, timeouts, .. } = self.terms;
-        let mut limits = Limits::new(self.started, *timeouts, *deadline);
+        let Terms { place, timeouts, .. } = self.terms;
+        let mut limits = Limits::new(self.started, *timeouts, self.terms.until().clone());
         if !self.capabilities.streaming {
             limits = limits.whole();
         }
@@ -212,7 +212,7 @@ impl<'a> Opening<'a> {
 
 fn context(terms: &Terms, ask: Ask<'_>, attempt: &Attempt) -> CallContext {
     let options = &ask.call.options;
-    let mut cx = CallContext::new(terms.deadline);
+    let mut cx = CallContext::new(terms.deadline());
     cx.model = attempt.lease().upstream_model().or(ask.fallback).cloned();
     cx.attempt = attempt.number();
     cx.connect_timeout = terms.timeouts.connect;

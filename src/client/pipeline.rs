@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::client::acquire::acquire;
+use crate::client::attempt::Attempt;
+use crate::client::caching;
 use crate::client::fallback::FallbackOn;
 use crate::client::llm_client::Inner;
 use crate::client::opening::{Ask, Committed, Mode, Opened};
@@ -16,42 +18,60 @@ use crate::error::{Error, InvalidField};
 use crate::event::Event;
 use crate::options::Call;
 use crate::outcome::Retry;
-use crate::response::Completion;
+use crate::response::{ChatResponse, Completion};
 use crate::time::{Instant, now};
 
 /// A call whose answer is wanted whole.
 pub(super) async fn complete(client: &Arc<Inner>, call: Call) -> Result<Completion, Error> {
-    let (Committed { opened, attempt }, mut settlement) = run(client, &call, Mode::Whole).await?;
-    match opened {
-        Opened::Whole(response) => {
-            settlement.parts().1.bill().receive(response.content_bytes());
-            let report = settlement.succeed(attempt, &response);
-            Ok(Completion::new(*response, report))
-        }
+    validate(&call)?;
+    if let Some(sharing) = caching::find(client, &call, Mode::Whole).await? {
+        return sharing.whole().await;
+    }
+    let settlement = Settlement::begin(client, &call)?;
+    let (committed, settlement) = fetch(client, &call, Mode::Whole, settlement).await?;
+    match committed.opened {
+        Opened::Whole(response) => Ok(finish(response, committed.attempt, settlement)),
         Opened::Stream(opened) => {
-            CompletionStream::new(opened, attempt, settlement).into_completion().await
+            CompletionStream::new(opened, committed.attempt, settlement).into_completion().await
         }
     }
 }
 
 /// A call whose answer is wanted in pieces.
 pub(super) async fn stream(client: &Arc<Inner>, call: Call) -> Result<CompletionStream, Error> {
-    let (Committed { opened, attempt }, settlement) = run(client, &call, Mode::Stream).await?;
-    let opened = match opened {
+    validate(&call)?;
+    if let Some(mut sharing) = caching::find(client, &call, Mode::Stream).await? {
+        sharing.prime().await?;
+        return Ok(CompletionStream::shared(sharing));
+    }
+    let settlement = Settlement::begin(client, &call)?;
+    let (committed, settlement) = fetch(client, &call, Mode::Stream, settlement).await?;
+    let opened = match committed.opened {
         Opened::Stream(opened) => opened,
         Opened::Whole(_) => unreachable!("an attempt opens a stream where one is wanted"),
     };
-    Ok(CompletionStream::new(opened, attempt, settlement))
+    Ok(CompletionStream::new(opened, committed.attempt, settlement))
 }
 
-/// Goes down the chain of models until the call is committed to an attempt, or must end.
-async fn run(
+/// Ends a call whose answer came whole.
+pub(super) fn finish(
+    response: Box<ChatResponse>,
+    attempt: Attempt,
+    mut settlement: Settlement,
+) -> Completion {
+    settlement.parts().1.bill().receive(response.content_bytes());
+    let report = settlement.succeed(attempt, &response);
+    Completion::new(*response, report)
+}
+
+/// Fetches an answer: goes down the chain of models until the call is committed to an attempt, or
+/// must end.
+pub(super) async fn fetch(
     client: &Arc<Inner>,
     call: &Call,
     mode: Mode,
+    mut settlement: Settlement,
 ) -> Result<(Committed, Settlement), Error> {
-    validate(call)?;
-    let mut settlement = Settlement::begin(client, call)?;
     let mut ask = Ask { call, mode, fallback: None };
     let mut at = match reserve(&mut settlement, call).await {
         Ok(at) => at,

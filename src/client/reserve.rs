@@ -21,9 +21,9 @@ pub(super) async fn reserve(settlement: &mut Settlement, call: &Call) -> Result<
     let quote = quote(terms, call, model);
     let amounts = quota.estimate(&call.request, quote.input_tokens, &whose, quote.price);
 
-    let reserving = quota.reserve(&whose, &amounts, terms.deadline);
+    let reserving = quota.reserve(&whose, &amounts, terms.deadline());
     let mut watchdog = Watchdog::default();
-    match guarded(&mut watchdog, &terms.place, terms.deadline, reserving).await {
+    match guarded(&mut watchdog, &terms.place, terms.deadline(), reserving).await {
         Ok(Ok(reservation)) => {
             books.bill().hold(reservation);
             Ok(if watchdog.is_armed() { now() } else { terms.start })

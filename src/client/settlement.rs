@@ -35,8 +35,13 @@ pub(super) struct Settlement {
 impl Settlement {
     /// Starts a call; `Err` when the client takes no more.
     pub(super) fn begin(client: &Arc<Inner>, call: &Call) -> Result<Self, Error> {
-        let (terms, books) = (Terms::of(client, call)?, Books::of(&call.request));
-        Ok(Self { terms, books, slot: None, ended: false })
+        Ok(Self::of(Terms::of(client, call)?))
+    }
+
+    /// Starts work that several calls share.
+    pub(super) fn of(terms: Terms) -> Self {
+        let books = Books::of(&terms.request);
+        Self { terms, books, slot: None, ended: false }
     }
 
     pub(super) const fn terms(&self) -> &Terms {
@@ -150,6 +155,9 @@ impl Settlement {
             slot.settle(tokens);
         }
         self.terms.place.release();
+        if self.terms.shared {
+            return;
+        }
         self.terms.client.emitter.emit(|| Event::CallEnded {
             outcome,
             attempts: self.books.attempts(),

@@ -117,7 +117,7 @@ impl Stop {
     }
 }
 
-fn over_quota(denied: Denied) -> Error {
+pub(super) fn over_quota(denied: Denied) -> Error {
     let never = denied.is_never();
     let over = Box::new(OverQuota::from(denied));
     if never { Error::LargerThanQuota(over) } else { Error::Quota(over) }

@@ -11,6 +11,7 @@ use crate::chunk::Chunk;
 use crate::client::attempt::Attempt;
 use crate::client::opening::OpenedStream;
 use crate::client::settlement::Settlement;
+use crate::client::sharing::Sharing;
 use crate::client::upstream::Failure;
 use crate::error::{Error, InvalidField};
 use crate::report::{CallReport, EndpointId, Phase};
@@ -25,10 +26,19 @@ use crate::response::Completion;
 /// cancels the generation upstream, frees the call's place and settles what was used.
 #[must_use = "a stream that is dropped cancels its call"]
 pub struct CompletionStream {
-    /// `None` once the call has ended, though the stream may live on.
-    running: Option<Running>,
+    source: Source,
     ttft: Option<Duration>,
     outcome: Option<Box<Completion>>,
+}
+
+/// Where the chunks come from.
+enum Source {
+    /// An endpoint.
+    Running(Box<Running>),
+    /// The cache, or a flight.
+    Sharing(Box<Sharing>),
+    /// The call has ended, though the stream lives on.
+    Ended,
 }
 
 /// All that a streaming call holds. The order is that of dropping: the connection ends before the
@@ -42,14 +52,25 @@ struct Running {
 impl CompletionStream {
     pub(super) fn new(opened: Box<OpenedStream>, attempt: Attempt, settlement: Settlement) -> Self {
         let ttft = settlement.books().ttft();
-        Self { running: Some(Running { opened, attempt, settlement }), ttft, outcome: None }
+        let source = Source::Running(Box::new(Running { opened, attempt, settlement }));
+        Self { source, ttft, outcome: None }
     }
 
-    /// The endpoint the call is committed to; `None` once the stream has failed.
+    /// A call that shares its answer, whose first content has arrived.
+    pub(super) fn shared(sharing: Box<Sharing>) -> Self {
+        let ttft = sharing.visit().ttft;
+        Self { source: Source::Sharing(sharing), ttft, outcome: None }
+    }
+
+    /// The endpoint the call is committed to; `None` once the stream has failed, and where the answer
+    /// is not fetched for this call alone.
     #[must_use]
     pub fn endpoint(&self) -> Option<&EndpointId> {
         let report = || self.report().and_then(|report| report.served_by.endpoint());
-        self.running.as_ref().map(|running| running.attempt.endpoint()).or_else(report)
+        match &self.source {
+            Source::Running(running) => Some(running.attempt.endpoint()),
+            Source::Sharing(_) | Source::Ended => report(),
+        }
     }
 
     /// From the application's call to the first content.
@@ -83,22 +104,44 @@ impl CompletionStream {
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
-        let Some(running) = &mut self.running else { return Poll::Ready(None) };
-        let received = ready!(running.poll_chunk(cx));
-        let item = match received {
-            Ok(chunk) => {
-                if chunk.is_done() {
-                    self.outcome = self.running.take().map(Running::complete);
-                }
-                Ok(chunk)
-            }
-            Err(failure) => match self.running.take() {
-                Some(running) => Err(running.fail(failure)),
-                None => return Poll::Ready(None),
-            },
+        let received = match &mut self.source {
+            Source::Running(running) => ready!(running.poll_chunk(cx)).map_err(Ended::Here),
+            Source::Sharing(sharing) => ready!(sharing.poll_chunk(cx)).map_err(Ended::Elsewhere),
+            Source::Ended => return Poll::Ready(None),
         };
-        Poll::Ready(Some(item))
+        Poll::Ready(Some(match received {
+            Ok(chunk) if chunk.is_done() => self.end().map(|()| chunk),
+            Ok(chunk) => Ok(chunk),
+            Err(ended) => Err(self.fail(ended)),
+        }))
     }
+
+    /// Ends the call, whose last chunk has arrived.
+    fn end(&mut self) -> Result<(), Error> {
+        self.outcome = match std::mem::replace(&mut self.source, Source::Ended) {
+            Source::Running(running) => Some(running.complete()),
+            Source::Sharing(sharing) => Some(Box::new(sharing.complete()?)),
+            Source::Ended => None,
+        };
+        Ok(())
+    }
+
+    #[cold]
+    fn fail(&mut self, ended: Ended) -> Error {
+        match (std::mem::replace(&mut self.source, Source::Ended), ended) {
+            (_, Ended::Elsewhere(error)) => error,
+            (Source::Running(running), Ended::Here(failure)) => running.fail(failure),
+            (_, Ended::Here(_)) => unreachable!("only a running attempt fails here"),
+        }
+    }
+}
+
+/// How an answer broke off.
+enum Ended {
+    /// In an attempt of the call's own.
+    Here(Failure),
+    /// With the call told of it already.
+    Elsewhere(Error),
 }
 
 impl Running {
@@ -154,7 +197,7 @@ impl Stream for CompletionStream {
 
 impl FusedStream for CompletionStream {
     fn is_terminated(&self) -> bool {
-        self.running.is_none()
+        matches!(self.source, Source::Ended)
     }
 }
 
@@ -163,7 +206,7 @@ impl fmt::Debug for CompletionStream {
         f.debug_struct("CompletionStream")
             .field("endpoint", &self.endpoint())
             .field("ttft", &self.ttft())
-            .field("ended", &self.running.is_none())
+            .field("ended", &matches!(self.source, Source::Ended))
             .finish_non_exhaustive()
     }
 }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use crate::chunk::{Accumulator, Chunk, ChunkStream, ResponseBounds};
 use crate::client::active::ActiveCall;
+use crate::client::until::Until;
 use crate::client::watchdog::{Alarm, Watchdog};
 use crate::error::{ErrorKind, ProviderError};
 use crate::options::Timeouts;
@@ -28,35 +29,38 @@ pub(super) enum Failure {
 }
 
 /// The instants an attempt must meet.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Limits {
     /// The end of the whole call.
-    pub(super) deadline: Instant,
-    /// When content must have arrived.
-    first_content: Instant,
+    deadline: Until,
+    /// When content must have arrived, if the deadline is not earlier.
+    first_content: Option<Instant>,
     timeouts: Timeouts,
 }
 
 impl Limits {
-    pub(super) fn new(started: Instant, timeouts: Timeouts, deadline: Instant) -> Self {
-        let first_content = after(started, timeouts.first_content).min(deadline);
+    pub(super) fn new(started: Instant, timeouts: Timeouts, deadline: Until) -> Self {
+        let first_content = Some(after(started, timeouts.first_content));
         Self { deadline, first_content, timeouts }
     }
 
     /// For a provider that answers whole: its first content is its last, so only the deadline
     /// bounds it.
-    pub(super) const fn whole(self) -> Self {
-        Self { first_content: self.deadline, ..self }
+    pub(super) fn whole(self) -> Self {
+        Self { first_content: None, ..self }
     }
 
     /// The limit that applies before there is a stream.
-    pub(super) const fn first_content(&self) -> Instant {
-        self.first_content
+    pub(super) fn first_content(&self) -> Instant {
+        let deadline = self.deadline.instant();
+        self.first_content.map_or(deadline, |at| at.min(deadline))
     }
 
     /// What it means that a limit has passed.
     pub(super) fn expired(&self, limit: Instant, streaming: bool) -> Failure {
-        if limit >= self.deadline {
+        // What was the deadline when a wait began may have moved on meanwhile.
+        let was_deadline = !streaming && self.first_content.is_none_or(|at| limit < at);
+        if was_deadline || limit >= self.deadline.instant() {
             return Failure::Deadline;
         }
         let (what, after) = match streaming {
@@ -131,8 +135,8 @@ impl Upstream {
             return Some(Failure::CutOff);
         }
         let limit = match self.is_committed() {
-            true => self.limits.deadline,
-            false => self.limits.first_content,
+            true => self.limits.deadline.instant(),
+            false => self.limits.first_content(),
         };
         (now() >= limit).then(|| self.limits.expired(limit, self.is_committed()))
     }
@@ -169,10 +173,10 @@ impl Upstream {
 
     fn limit(&mut self) -> Instant {
         if !self.is_committed() {
-            return self.limits.first_content;
+            return self.limits.first_content();
         }
         let quiet_since = *self.quiet_since.get_or_insert_with(now);
-        after(quiet_since, self.limits.timeouts.idle).min(self.limits.deadline)
+        after(quiet_since, self.limits.timeouts.idle).min(self.limits.deadline.instant())
     }
 
     /// Cancels whatever is left upstream.

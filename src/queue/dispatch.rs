@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use crate::queue::lane::MOST_ASKED;
 use crate::queue::refused::{Refused, Scope};
 use crate::queue::room::Room;
 use crate::queue::seats::WaiterId;
@@ -40,6 +41,13 @@ pub(crate) struct Desk {
 pub(crate) struct Aftermath {
     wakes: SmallVec<[Arc<dyn Offer>; 2]>,
     given_back: Vec<Box<dyn Send>>,
+}
+
+/// For whom a gate is asked.
+#[derive(Clone, Copy)]
+enum Asked {
+    InOrder,
+    FirstAnd(WaiterId),
 }
 
 /// What a lane's gate said.
@@ -77,10 +85,24 @@ impl Desk {
         let (mut alarm, mut from) = (None, 0);
         while let Some(lane) = self.state.busy_lane_from(from) {
             from = lane + 1;
-            while self.let_one_through(lane, now, room, then) {}
+            while self.let_one_through(lane, Asked::InOrder, now, room, then) {}
             alarm = earlier(alarm, self.state.lane(lane).and_then(|lane| lane.alarm()));
         }
         self.alarm = earlier(alarm, self.granted.first().map(|&(until, _)| until));
+        self.tell_watchers(then);
+    }
+
+    /// A waiter has lined up. Those before it were refused, and are asked for again by whoever frees
+    /// something: only the one whose turn it is and the new one are asked for now.
+    pub(crate) fn came(&mut self, id: WaiterId, now: Instant, room: &Room, then: &mut Aftermath) {
+        let Some(lane) = self.state.seat_of(id).map(|seat| seat.lane) else { return };
+        if self.alarm.is_some_and(|alarm| alarm <= now) {
+            return self.dispatch(now, room, then);
+        }
+        while self.let_one_through(lane, Asked::FirstAnd(id), now, room, then) {}
+        let claim = self.granted.first().map(|&(until, _)| until);
+        let alarm = self.state.lane(lane).and_then(|lane| lane.alarm());
+        self.alarm = earlier(self.alarm, earlier(alarm, claim));
         self.tell_watchers(then);
     }
 
@@ -88,6 +110,7 @@ impl Desk {
     fn let_one_through(
         &mut self,
         lane: LaneNo,
+        asked: Asked,
         now: Instant,
         room: &Room,
         then: &mut Aftermath,
@@ -96,7 +119,7 @@ impl Desk {
             return false;
         }
         let reserved = room.reserve();
-        let answer = self.ask(lane, reserved, now);
+        let answer = self.ask(lane, asked, reserved, now);
         let takes_room = match &answer {
             Answer::Granted(id) => self.state.seat_of(*id).is_some_and(|s| !s.waiting.returns),
             _ => false,
@@ -111,11 +134,18 @@ impl Desk {
 
     /// Asks for one after the other until something is decided. One that does not fit may be passed,
     /// but not for ever.
-    fn ask(&self, lane: LaneNo, room: bool, now: Instant) -> Answer {
-        let Some(lane) = self.state.lane(lane) else { return Answer::Closed(None) };
+    fn ask(&self, number: LaneNo, asked: Asked, room: bool, now: Instant) -> Answer {
+        let Some(lane) = self.state.lane(number) else { return Answer::Closed(None) };
         let bypass = self.state.settings().bypass;
-        let mut opens = None;
-        for (id, seat) in self.state.order(lane, room, now) {
+        let (most, newcomer) = match asked {
+            Asked::InOrder => (MOST_ASKED, None),
+            Asked::FirstAnd(id) => (1, self.state.leading(id, room)),
+        };
+        let mut opens = match asked {
+            Asked::InOrder => None,
+            Asked::FirstAnd(_) => lane.opens(),
+        };
+        for (id, seat) in self.state.order(lane, room, now).take(most).chain(newcomer) {
             let waited = now.saturating_duration_since(seat.waiting.since);
             if seat.waiting.deadline <= now {
                 return Answer::Refused(id, Refused::TimedOut { waited });
@@ -129,7 +159,7 @@ impl Desk {
                 }
                 Offered::NotBefore(at) => opens = earlier(opens, at),
             }
-            if waited >= bypass {
+            if waited >= bypass || newcomer.is_some_and(|(newcomer, _)| newcomer == id) {
                 break;
             }
         }

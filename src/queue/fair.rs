@@ -159,6 +159,11 @@ impl Fair {
             .filter_map(|(_, tenant)| self.accounts.get(tenant)?.waiting.first().copied())
     }
 
+    /// A tenant's first.
+    pub(crate) fn first_of(&self, tenant: TenantNo) -> Option<Turn> {
+        self.accounts.get(&tenant)?.waiting.first().copied()
+    }
+
     /// About how many tokens are served before a new waiter of `tenant`, which has `cost`: its own
     /// tenant's backlog, and as much of every other tenant, but no more than there is.
     pub(crate) fn ahead(&self, tenant: TenantNo, cost: u32, backlog: u64) -> u64 {
@@ -321,7 +326,7 @@ mod tests {
         let mut booked = None;
         for _ in 0..20 {
             let (tenant, _, served) = line.serve().unwrap();
-            booked = booked.or((tenant == 1).then_some(served));
+            booked = booked.or_else(|| (tenant == 1).then_some(served));
         }
         line.fair.correct(1, 1, booked.unwrap(), Correction { charged: 1, actual: 500 });
         line.push_all(100, 1, 1, at, 1);

@@ -132,7 +132,18 @@ impl Lane {
         classes.sort_unstable_by_key(|&ranks| Reverse(ranks));
         let heads = classes.into_iter().flat_map(|(_, class)| self.classes[class].heads());
         let turns = self.returning.iter().copied().chain(heads);
-        turns.map(|(_, id)| id).take(MOST_ASKED)
+        turns.map(|(_, id)| id)
+    }
+
+    /// Whether a waiter is the first of its tenant; those who return all are.
+    pub(crate) fn leads(&self, id: WaiterId, waiting: &Waiting) -> bool {
+        let class = &self.classes[waiting.class];
+        waiting.returns || class.first_of(waiting.tenant) == Some(waiting.turn(id))
+    }
+
+    /// When the gate opens, as it said last.
+    pub(crate) const fn opens(&self) -> Option<Instant> {
+        self.pace.opens()
     }
 
     pub(crate) const fn is_empty(&self) -> bool {

@@ -76,6 +76,11 @@ impl Pace {
         }
     }
 
+    /// When the gate opens, as it said last.
+    pub(crate) const fn opens(&self) -> Option<Instant> {
+        self.opens
+    }
+
     /// When the next may pass, where that is known.
     pub(crate) fn alarm(&self) -> Option<Instant> {
         self.opens.or_else(|| self.ramp.filter(|ramp| ramp.left == 0).map(|ramp| ramp.next))

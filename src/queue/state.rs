@@ -364,6 +364,13 @@ impl<T> State<T> {
         order.filter_map(|id| Some((id, self.seats.get(id)?)))
     }
 
+    /// A waiter that is the first of its tenant, if there is room for it.
+    pub(crate) fn leading(&self, id: WaiterId, room: bool) -> Option<(WaiterId, &Seat<T>)> {
+        let seat = self.seats.get(id).filter(|seat| seat.phase == Phase::Waits)?;
+        let leads = self.lanes.get(&seat.lane)?.leads(id, &seat.waiting);
+        (leads && (room || seat.waiting.returns)).then_some((id, seat))
+    }
+
     /// Somebody who waits and is not `but`, if possible for long yet.
     pub(crate) fn a_patient_one(&self, but: Option<WaiterId>) -> Option<WaiterId> {
         let waits = |id: &WaiterId| {

@@ -23,8 +23,9 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    pub(crate) fn of(scopes: CallScopes) -> Self {
-        Self { scopes, places: Places::default() }
+    /// The scopes, to be filled in before anything is taken.
+    pub(crate) const fn scopes(&mut self) -> &mut CallScopes {
+        &mut self.scopes
     }
 
     /// Takes `amounts` from every scope, or from none; done once, at the start.

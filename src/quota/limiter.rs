@@ -140,10 +140,15 @@ impl QuotaLimiter {
         amounts: &Amounts,
         now: Instant,
     ) -> Result<Reservation, Denied> {
-        let now = self.inner.moment(now);
-        let line = self.inner.line(whose);
-        let scopes = self.inner.scopes_of(line, whose, now)?;
-        self.inner.reserve(scopes, line, whose, amounts, now)
+        let (now, line) = (self.inner.moment(now), self.inner.line(whose));
+        let taken = self.inner.estimator.taken_of(amounts);
+        // Filled where it lies: it is some two hundred bytes, and moving it costs as much as taking.
+        let mut reservation = Reservation::new(line, *amounts, &taken);
+        let scopes = |scopes: &mut _| self.inner.scopes_of(line, whose, now, scopes);
+        match reservation.take(scopes, &taken, now) {
+            Ok(()) => Ok(reservation),
+            Err(denied) => Err(denied.of(whose.tenant)),
+        }
     }
 
     /// What stands against `amounts` at `now`, without taking anything.
@@ -157,7 +162,8 @@ impl QuotaLimiter {
         now: Instant,
     ) -> Result<Option<Denied>, Denied> {
         let now = self.inner.moment(now);
-        let scopes = self.inner.scopes_of(self.inner.line(whose), whose, now)?;
+        let mut scopes = CallScopes::new();
+        self.inner.scopes_of(self.inner.line(whose), whose, now, &mut scopes)?;
         let denied = objection(&scopes, &self.inner.estimator.taken_of(amounts), now);
         Ok(denied.map(|denied| denied.of(whose.tenant)))
     }
@@ -189,12 +195,10 @@ impl QuotaLimiter {
     /// # Errors
     /// [`Denied`] where more scopes are in use than the limiter keeps.
     pub fn handle(&self, tenant: &TenantId) -> Result<TenantHandle, Denied> {
-        let whose = Whose::tenant(tenant);
-        let line = self.inner.line(&whose);
+        let line = self.inner.line(&Whose::tenant(tenant));
         let now = self.inner.moment(now());
         let mut scopes = CallScopes::new();
-        scopes.extend(self.inner.tenant_scope(line, &whose, now)?);
-        scopes.extend(self.inner.global.clone());
+        self.inner.scopes_of_handle(line, tenant, now, &mut scopes)?;
         Ok(TenantHandle { limiter: self.clone(), tenant: tenant.clone(), line, scopes })
     }
 
@@ -289,15 +293,23 @@ impl TenantHandle {
     /// As [`QuotaLimiter::try_reserve`].
     pub fn try_reserve_at(&self, amounts: &Amounts, now: Instant) -> Result<Reservation, Denied> {
         let inner = &self.limiter.inner;
-        let whose = Whose::tenant(&self.tenant);
-        if self.scopes.iter().any(|scope| scope.is_retired()) {
-            let now = inner.moment(now);
-            let mut scopes = CallScopes::new();
-            scopes.extend(inner.tenant_scope(self.line, &whose, now)?);
-            scopes.extend(inner.global.clone());
-            return inner.reserve(scopes, self.line, &whose, amounts, now);
+        let (now, taken) = (inner.moment(now), inner.estimator.taken_of(amounts));
+        let mut reservation = Reservation::new(self.line, *amounts, &taken);
+        match reservation.take(|scopes| self.scopes_now(now, scopes), &taken, now) {
+            Ok(()) => Ok(reservation),
+            Err(denied) => Err(denied.of(Some(&self.tenant))),
         }
-        inner.reserve(self.scopes.clone(), self.line, &whose, amounts, inner.moment(now))
+    }
+
+    /// The scopes that are held, or those in their place once limits have changed.
+    fn scopes_now(&self, now: Moment, scopes: &mut CallScopes) -> Result<(), Denied> {
+        if self.scopes.iter().any(|scope| scope.is_retired()) {
+            return self.limiter.inner.scopes_of_handle(self.line, &self.tenant, now, scopes);
+        }
+        for scope in &self.scopes {
+            scopes.push(Arc::clone(scope));
+        }
+        Ok(())
     }
 }
 
@@ -373,20 +385,24 @@ impl Inner {
         line: ScopeKey,
         whose: &Whose<'_>,
         now: Moment,
-    ) -> Result<CallScopes, Denied> {
-        let mut scopes = CallScopes::new();
+        scopes: &mut CallScopes,
+    ) -> Result<(), Denied> {
         if let Some(plan) = &self.tenant_model {
             let key = self.scopes.key(TENANT_MODEL, whose.tenant_name(), whose.model_name());
             scopes.push(self.scope(key, plan, whose, now)?);
         }
-        scopes.extend(self.tenant_scope(line, whose, now)?);
+        if let Some(scope) = self.tenant_scope(line, whose, now)? {
+            scopes.push(scope);
+        }
         for (kind, (name, plan)) in (FIRST_KEY..).zip(&self.keys) {
             if let Some((_, value)) = whose.keys.iter().find(|(key, _)| key == name) {
                 scopes.push(self.scope(self.scopes.key(kind, value, ""), plan, whose, now)?);
             }
         }
-        scopes.extend(self.global.clone());
-        Ok(scopes)
+        if let Some(scope) = &self.global {
+            scopes.push(Arc::clone(scope));
+        }
+        Ok(())
     }
 
     fn tenant_scope(
@@ -420,21 +436,17 @@ impl Inner {
         Denied::new(level, Reason::Saturated { most: self.scopes.most() }).of(whose.tenant)
     }
 
-    fn reserve(
+    /// The scopes that a handle holds.
+    fn scopes_of_handle(
         &self,
-        scopes: CallScopes,
         line: ScopeKey,
-        whose: &Whose<'_>,
-        amounts: &Amounts,
+        tenant: &TenantId,
         now: Moment,
-    ) -> Result<Reservation, Denied> {
-        let taken = self.estimator.taken_of(amounts);
-        // Filled where it lies: it is a few hundred bytes, and moving it would cost more than taking.
-        let mut reservation = Reservation::new(line, scopes, *amounts, &taken);
-        match reservation.take(&taken, now) {
-            Ok(()) => Ok(reservation),
-            Err(denied) => Err(denied.of(whose.tenant)),
-        }
+        scopes: &mut CallScopes,
+    ) -> Result<(), Denied> {
+        scopes.extend(self.tenant_scope(line, &Whose::tenant(tenant), now)?);
+        scopes.extend(self.global.clone());
+        Ok(())
     }
 }
 

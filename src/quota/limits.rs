@@ -119,7 +119,7 @@ impl Limit {
         if self.amount == 1 {
             return Rate::new(1, self.window.saturating_add(Duration::from_nanos(1)), 1);
         }
-        let burst = self.burst.unwrap_or((self.amount / 10).max(1));
+        let burst = self.burst.unwrap_or_else(|| (self.amount / 10).max(1));
         let burst = burst.min(self.amount.saturating_sub(1));
         Rate::new(self.amount.saturating_sub(burst), self.window, burst)
     }

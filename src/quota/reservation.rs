@@ -26,23 +26,31 @@ pub struct Reservation {
 
 impl Reservation {
     /// Of a call that is expected to use `expected`, of which `taken` is to be taken.
-    pub(crate) fn new(
-        line: ScopeKey,
-        scopes: CallScopes,
-        expected: Amounts,
-        taken: &Amounts,
-    ) -> Self {
+    #[inline]
+    pub(crate) fn new(line: ScopeKey, expected: Amounts, taken: &Amounts) -> Self {
         let charged = (taken.output_tokens, taken.cost.nano_dollars());
-        Self { line, held: Held::of(scopes), reserved: expected, streamed: 0, charged }
+        Self { line, held: Held::default(), reserved: expected, streamed: 0, charged }
     }
 
-    /// Takes `amounts`; where that is refused, nothing is left to settle.
-    pub(crate) fn take(&mut self, amounts: &Amounts, now: Moment) -> Result<(), Denied> {
-        self.held.take(amounts, now).map_err(|(denied, freed)| {
-            self.opened(freed);
+    /// Takes `amounts` from the scopes that `find` gives; where that is refused, nothing is left to
+    /// settle.
+    #[inline]
+    pub(crate) fn take(
+        &mut self,
+        find: impl FnOnce(&mut CallScopes) -> Result<(), Denied>,
+        amounts: &Amounts,
+        now: Moment,
+    ) -> Result<(), Denied> {
+        let taken = find(self.held.scopes()).and_then(|()| {
+            self.held.take(amounts, now).map_err(|(denied, freed)| {
+                self.opened(freed);
+                denied
+            })
+        });
+        if taken.is_err() {
             self.held.clear();
-            denied
-        })
+        }
+        taken
     }
 
     /// What the call was expected to use when it began.

@@ -10,7 +10,7 @@ use crate::quota::amounts::Amounts;
 use crate::quota::budget::BudgetState;
 use crate::quota::denied::{Denied, Level};
 use crate::quota::limits::Dimension;
-use crate::quota::plan::Plan;
+use crate::quota::plan::{Plan, Planned};
 use crate::quota::succession::Successor;
 use crate::quota::turnstile::Freed;
 use crate::rate::{Bucket, Refused, Taken};
@@ -124,7 +124,7 @@ impl Scope {
 
     fn take_all(&self, amounts: &Amounts, now: Moment, places: &mut Places) -> Result<(), Denied> {
         let plan = &self.plan;
-        for (planned, bucket) in plan.rates.iter().zip(self.buckets()) {
+        for (planned, bucket) in self.rates() {
             let amount = amounts.of(planned.dimension);
             let taken = bucket.reserve(&planned.rate, amount, now.nanos);
             places.taken.push(taken.map_err(|refused| plan.denied(planned, amount, refused))?);
@@ -148,9 +148,7 @@ impl Scope {
         nanos: u64,
     ) {
         let before: SmallVec<[Taken; 4]> = SmallVec::from_slice(taken);
-        for ((planned, bucket), place) in
-            self.plan.rates.iter().zip(self.buckets()).zip(&mut *taken)
-        {
+        for ((planned, bucket), place) in self.rates().zip(&mut *taken) {
             let more = more.of(planned.dimension);
             if more > 0 {
                 *place = bucket.grow(&planned.rate, *place, more, nanos);
@@ -216,7 +214,7 @@ impl Scope {
         nanos: u64,
     ) -> bool {
         let mut refunded = false;
-        for ((planned, bucket), taken) in self.plan.rates.iter().zip(self.buckets()).zip(taken) {
+        for ((planned, bucket), taken) in self.rates().zip(taken) {
             refunded |= bucket.settle(&planned.rate, *taken, actual.of(planned.dimension), nanos);
         }
         for ((budget, state), held) in self.plan.budgets.iter().zip(self.budgets()).zip(budgeted) {
@@ -247,7 +245,7 @@ impl Scope {
         now: Moment,
     ) -> impl Iterator<Item = Denied> {
         let plan = &self.plan;
-        let rates = plan.rates.iter().zip(self.buckets()).filter_map(move |(planned, bucket)| {
+        let rates = self.rates().filter_map(move |(planned, bucket)| {
             let amount = amounts.of(planned.dimension);
             let refused = match bucket.wait_for(&planned.rate, amount, now.nanos) {
                 Ok(wait) if wait.is_zero() => return None,
@@ -267,11 +265,10 @@ impl Scope {
 
     /// Whether it is as good as a new one. Nobody else may hold it.
     pub(crate) fn is_idle(&self, now: Moment) -> bool {
-        let rates = self.plan.rates.iter().zip(self.buckets());
         let mut budgets = self.budgets().iter().zip(&self.plan.budgets);
         // Acquire pairs with the Release in `settle_here`: what the calls used that have left is seen.
         self.running.load(Ordering::Acquire) == 0
-            && rates.into_iter().all(|(planned, bucket)| bucket.is_idle(&planned.rate, now.nanos))
+            && self.rates().all(|(planned, bucket)| bucket.is_idle(&planned.rate, now.nanos))
             && budgets.all(|(state, budget)| state.lock().used(budget, now.wall) == 0)
     }
 
@@ -282,7 +279,7 @@ impl Scope {
 
     /// What is left of each limit by rate.
     pub(crate) fn available(&self, now: Moment) -> impl Iterator<Item = (Dimension, u64)> {
-        self.plan.rates.iter().zip(self.buckets()).map(move |(planned, bucket)| {
+        self.rates().map(move |(planned, bucket)| {
             (planned.dimension, bucket.available(&planned.rate, now.nanos))
         })
     }
@@ -310,9 +307,19 @@ impl Scope {
         self.running.fetch_add(running, Ordering::Relaxed);
     }
 
-    /// In the order of the plan.
-    pub(crate) fn buckets(&self) -> impl Iterator<Item = &Bucket> {
-        self.buckets.iter().chain(self.more.iter().flat_map(|more| &more.buckets))
+    /// Each limit by rate, with its bucket.
+    pub(crate) fn rates(&self) -> impl Iterator<Item = (&Planned, &Bucket)> {
+        self.plan.rates.iter().enumerate().map(|(at, planned)| (planned, self.bucket(at)))
+    }
+
+    /// Of the limit by rate at that place of the plan.
+    #[inline]
+    pub(crate) fn bucket(&self, at: usize) -> &Bucket {
+        match (self.buckets.get(at), &self.more) {
+            (Some(bucket), _) => bucket,
+            (None, Some(more)) => &more.buckets[at - self.buckets.len()],
+            (None, None) => unreachable!("a scope has a bucket for every limit of its plan"),
+        }
     }
 
     pub(crate) fn budgets(&self) -> &[Mutex<BudgetState>] {

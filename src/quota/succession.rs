@@ -82,9 +82,9 @@ impl Successor {
 impl Moves {
     fn carry_over(before: &Scope, after: &Scope, now: Moment) -> Self {
         let (old, new) = (&before.plan, &after.plan);
-        let rates = old.rates.iter().zip(before.buckets()).map(|(planned, bucket)| {
+        let rates = before.rates().map(|(planned, bucket)| {
             let to = new.rates.iter().position(|other| other.matches(planned))?;
-            let (rate, into) = (&new.rates[to].rate, after.buckets().nth(to)?);
+            let (rate, into) = (&new.rates[to].rate, after.bucket(to));
             Some((to, into.take_over(rate, bucket, &planned.rate, now.nanos)))
         });
         let budgets = old.budgets.iter().zip(before.budgets()).map(|(budget, state)| {

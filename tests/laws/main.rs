@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
+mod caching;
 mod cancellation;
 mod changes;
 mod contention;
@@ -11,6 +12,7 @@ mod deadlines;
 mod doubles;
 mod estimates;
 mod fallbacks;
+mod flights;
 mod health;
 mod hedging;
 mod leases;

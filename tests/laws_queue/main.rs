@@ -4,6 +4,7 @@
 //! when the test says so.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+#![expect(clippy::disallowed_methods, reason = "the tests are the callers, and those have tasks")]
 
 mod bounds;
 mod cancellation;

@@ -1,5 +1,6 @@
 //! Who goes next.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel::Priority;
@@ -116,7 +117,7 @@ async fn a_backlog_that_has_grown_old_does_not_go_before_the_others_of_its_class
 async fn a_call_does_not_overtake_those_who_wait() {
     let (queue, gate) = (queue(|queue| queue), Places::new(2));
     let large = {
-        let (queue, gate) = (queue.clone(), gate.clone());
+        let (queue, gate) = (queue.clone(), Arc::clone(&gate));
         crate::gates::Caller::new(
             async move { crate::gates::acquire(&queue, &gate, 2, place()).await },
         )
@@ -137,7 +138,7 @@ async fn lanes_do_not_hold_one_another_up() {
         _ => evenkeel::queue::Passage::Pass(()),
     });
     let call = |demand, lane: &'static str| {
-        let (queue, gate) = (queue.clone(), gate.clone());
+        let (queue, gate) = (queue.clone(), Arc::clone(&gate));
         let place = place().lane(lane);
         crate::gates::Caller::new(async move { queue.acquire(&gate, demand, place).await.is_ok() })
     };

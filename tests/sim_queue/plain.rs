@@ -66,9 +66,8 @@ impl PlainClient {
         let cx = CallContext::new(deadline);
         for retry in 0.. {
             let started = now();
-            let error = match until(deadline, self.server.complete(request, &cx)).await? {
-                Ok(_) => return Some(started),
-                Err(error) => error,
+            let Err(error) = until(deadline, self.server.complete(request, &cx)).await? else {
+                return Some(started);
             };
             let next = after(now(), self.retries.pause(retry, &error, &self.rng));
             if retry == self.retries.most() || next >= deadline {

@@ -8,11 +8,13 @@
 //! arguments are ignored, since cargo passes its own.
 
 mod alloc;
+mod cache_read;
 mod clock;
 mod governor_pair;
 mod machine;
 mod measure;
 mod rows;
+mod seed_cosine;
 mod seed_select;
 mod tower_balance;
 

@@ -1,0 +1,185 @@
+//! What all handles of a cache share, and what happens to an entry from its arrival to its end.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::admission::{AdmissionPolicy, NotStored};
+use crate::cache::answer::StoredAnswer;
+use crate::cache::decision::{AnswerJudge, Decision, Rule, Verification, Verifier};
+use crate::cache::embedding::Guarded;
+use crate::cache::key::{Normalizer, PartitionKey, Secret};
+use crate::cache::lookup::{HitId, Judged, Ticket};
+use crate::cache::partitions::{Partitions, vector_bytes};
+use crate::cache::search::GreyPair;
+use crate::cache::stats::{Counters, count};
+use crate::cache::store::{Entry, EntryId, MemoryStore, Removed};
+use crate::embed::Embedding;
+use crate::rng::Rng;
+use crate::sync::Mutex;
+use crate::time::{FAR_FUTURE, Instant, after};
+
+/// What all handles of a cache share.
+pub(crate) struct Inner {
+    pub(crate) secret: Secret,
+    pub(crate) policies: Policies,
+    pub(crate) embedder: Option<Guarded>,
+    pub(crate) judge: Option<Arc<dyn AnswerJudge>>,
+    pub(crate) verifier: Option<(Arc<dyn Verifier>, Verification)>,
+    pub(crate) rule: Mutex<Rule>,
+    pub(crate) store: MemoryStore,
+    pub(crate) partitions: Partitions,
+    /// Pairs that wait for the verifier.
+    pub(crate) grey: Mutex<VecDeque<GreyPair>>,
+    pub(crate) counters: Counters,
+    pub(crate) rng: Rng,
+}
+
+/// What was configured and never changes.
+#[derive(Debug)]
+pub(crate) struct Policies {
+    pub(crate) normalizer: Normalizer,
+    pub(crate) admission: AdmissionPolicy,
+    pub(crate) decision: Decision,
+    pub(crate) audits: f64,
+    pub(crate) ttl: Option<Duration>,
+}
+
+impl Inner {
+    pub(crate) fn store(
+        &self,
+        ticket: Ticket,
+        answer: StoredAnswer,
+        now: Instant,
+    ) -> Result<(), NotStored> {
+        let stored = self.admit(&ticket, &answer).and_then(|()| {
+            self.learn_from_miss(&ticket, &answer);
+            let expires = after(now, self.policies.ttl.unwrap_or(FAR_FUTURE));
+            self.put(ticket, Arc::new(answer), now, expires)
+        });
+        count(if stored.is_ok() { &self.counters.stored } else { &self.counters.not_stored });
+        stored
+    }
+
+    fn admit(&self, ticket: &Ticket, answer: &StoredAnswer) -> Result<(), NotStored> {
+        if !ticket.writes {
+            return Err(NotStored::ReadOnly);
+        }
+        self.policies.admission.admit(&answer.response, answer.bytes())
+    }
+
+    pub(crate) fn put(
+        &self,
+        ticket: Ticket,
+        answer: Arc<StoredAnswer>,
+        now: Instant,
+        expires: Instant,
+    ) -> Result<(), NotStored> {
+        let Ticket { print, question, similar, tags, embedding, .. } = ticket;
+        let partition = similar.then_some(print.partition);
+        let bytes = Entry::weight(&answer, question.as_deref(), tags.len());
+        let (key, scope) = (print.exact, print.scope);
+        let entry = Entry { key, scope, partition, question, answer, tags, expires, bytes };
+        let id = self.insert(entry, now).ok_or(NotStored::TooLarge)?;
+        if let Some(partition) = partition {
+            self.make_findable(partition, id, embedding.as_ref(), now);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn insert(&self, entry: Entry, now: Instant) -> Option<EntryId> {
+        let mut removed = Vec::new();
+        let id = self.store.insert(entry, now, &mut removed);
+        self.forget(removed);
+        id
+    }
+
+    /// Lets similar questions find an entry: at once where its vector is known, else when somebody
+    /// looks.
+    pub(crate) fn make_findable(
+        &self,
+        partition: PartitionKey,
+        id: EntryId,
+        vector: Option<&Embedding>,
+        now: Instant,
+    ) {
+        match vector {
+            Some(vector) => self.attach(partition, id, vector, now),
+            None => {
+                self.partitions.with(partition, |partition| partition.wait_for_vector(id));
+                self.forget_if_gone(partition, id, now);
+            }
+        }
+    }
+
+    /// Gives an entry its vector. Room for it is made first.
+    pub(crate) fn attach(&self, key: PartitionKey, id: EntryId, vector: &Embedding, now: Instant) {
+        let mut removed = Vec::new();
+        let there = self.store.grow(id, vector_bytes(vector.dimensions()), &mut removed);
+        self.forget(removed);
+        if !there {
+            return;
+        }
+        let fits = self.partitions.with(key, |partition| partition.insert(id, vector));
+        if fits == Some(false) {
+            count(&self.counters.embed_failures);
+        }
+        self.forget_if_gone(key, id, now);
+    }
+
+    /// An entry may be turned out between its arrival in the store and in its partition; whoever did
+    /// that found nothing to forget.
+    fn forget_if_gone(&self, partition: PartitionKey, id: EntryId, now: Instant) {
+        if self.store.view(id, now, |_| ()).is_none() {
+            self.partitions.remove(partition, id);
+        }
+    }
+
+    pub(crate) fn forget(&self, removed: Vec<Removed>) -> usize {
+        let many = removed.len();
+        for removed in removed {
+            self.counters.removed(removed);
+            if let Some(partition) = removed.partition {
+                self.partitions.remove(partition, removed.id);
+            }
+        }
+        many
+    }
+
+    /// A fresh answer beside a stored one tells whether the questions were alike.
+    fn learn_from_miss(&self, ticket: &Ticket, fresh: &StoredAnswer) {
+        let (Some(judge), Some(neighbour)) = (&self.judge, &ticket.neighbour) else { return };
+        let question = ticket.question.as_deref().unwrap_or_default();
+        let stored = &neighbour.answer.response;
+        if let Some(right) = judge.agree(question, &fresh.response, stored) {
+            self.rule.lock().learn(neighbour.difference, neighbour.similarity, right);
+        }
+    }
+
+    /// Takes an answer back: altogether where it was wrong itself, else from all similar questions.
+    pub(crate) fn report_wrong(&self, hit: HitId, now: Instant) -> bool {
+        let known = match hit.how {
+            Judged::Answer => self.forget(self.store.remove(hit.entry).into_iter().collect()) > 0,
+            Judged::Pair { similarity, difference } => {
+                if let Some(difference) = difference {
+                    self.rule.lock().learn(difference, similarity, false);
+                }
+                let alive = self.store.view(hit.entry, now, |_| ()).is_some();
+                let partition = self.store.seclude(hit.entry);
+                partition.inspect(|partition| self.partitions.remove(*partition, hit.entry));
+                alive
+            }
+        };
+        if known {
+            count(&self.counters.reported_wrong);
+        }
+        known
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("policies", &self.policies).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,226 @@
+//! The cache as an application sees it.
+
+use std::sync::Arc;
+
+use crate::cache::admission::NotStored;
+use crate::cache::answer::StoredAnswer;
+use crate::cache::builder::CacheBuilder;
+use crate::cache::embedding::MOST_EMBEDDED_BYTES;
+use crate::cache::inner::Inner;
+use crate::cache::key::{Fingerprint, Label, Scope, question};
+use crate::cache::lookup::{Hit, HitId, HitKind, Judged, Lookup, Ticket};
+use crate::cache::stats::{CacheStats, count};
+use crate::cache::store::Found;
+use crate::options::{CacheControl, CallOptions, TenantId};
+use crate::request::ChatRequest;
+use crate::time::{Instant, now};
+
+/// Answers that are used again, for identical and for similar questions.
+///
+/// Cheap to clone; clones share everything. See the [module](crate::cache) for what is promised.
+///
+/// ```
+/// use evenkeel::cache::{Lookup, SemanticCache};
+/// use evenkeel::{CallOptions, ChatRequest, ChatResponse};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let cache = SemanticCache::builder().max_entries(1_000).build()?;
+/// let request = ChatRequest::new("m").user("What is Rust ownership?");
+/// let options = CallOptions::new();
+///
+/// if let Lookup::Miss(ticket) = cache.lookup(&request, &options).await {
+///     let answer = ChatResponse::text_only("Each value has one owner."); // asked of a provider
+///     cache.store(ticket, answer)?;
+/// }
+/// let Lookup::Hit(hit) = cache.lookup(&request, &options).await else { panic!("asked before") };
+/// assert_eq!(hit.answer.response.text(), "Each value has one owner.");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct SemanticCache {
+    inner: Arc<Inner>,
+    scope: Scope,
+}
+
+/// Which entries are taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Invalidate<'a> {
+    /// All.
+    All,
+    /// Those of calls with this label.
+    Tag(&'a str),
+    /// Those of this namespace, shared or of a tenant.
+    Namespace(&'a str),
+    /// Those of this tenant, in whatever namespace they are its own.
+    Tenant(&'a TenantId),
+}
+
+impl SemanticCache {
+    /// A cache to be configured.
+    pub fn builder() -> CacheBuilder {
+        CacheBuilder::default()
+    }
+
+    pub(crate) const fn from_parts(inner: Arc<Inner>, scope: Scope) -> Self {
+        Self { inner, scope }
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    /// This cache for calls that share their answers otherwise. The entries are in the same store,
+    /// and no call of one scope sees those of another.
+    #[must_use]
+    pub fn in_scope(&self, scope: Scope) -> Self {
+        Self { inner: Arc::clone(&self.inner), scope }
+    }
+
+    /// Looks for an answer: first of the very same request, then of a similar one.
+    ///
+    /// Waits for the embedder where similar questions are stored in the request's partition, and for
+    /// the verifier where one is asked; each has its own time limit, and whatever goes wrong is a miss.
+    /// May be dropped at any time.
+    pub async fn lookup(&self, request: &ChatRequest, options: &CallOptions) -> Lookup {
+        match self.probe(request, options, now()) {
+            Lookup::Miss(mut ticket) => match self.search(&mut ticket).await {
+                Some(hit) => Lookup::Hit(hit),
+                None => Lookup::Miss(ticket),
+            },
+            found => found,
+        }
+    }
+
+    /// Looks for the answer to the very same request. A hit allocates nothing.
+    #[must_use]
+    pub fn probe(&self, request: &ChatRequest, options: &CallOptions, now: Instant) -> Lookup {
+        let Inner { secret, policies, counters, store, .. } = &*self.inner;
+        if let Some(reason) = policies.admission.bypass(request, options) {
+            count(&counters.bypassed);
+            return Lookup::Bypass(reason);
+        }
+        let scope = secret.scope(&self.scope, options.tenant.as_ref());
+        let print = secret.fingerprint(request, scope, policies.normalizer);
+        if options.cache != CacheControl::Refresh {
+            match store.get(print.exact, now) {
+                Found::Fresh(entry, answer) => {
+                    count(&counters.exact_hits);
+                    counters.saved(answer.cost);
+                    let id = HitId { entry, how: Judged::Answer };
+                    return Lookup::Hit(Hit { answer, how: HitKind::Exact, id });
+                }
+                Found::Expired(removed) => {
+                    self.inner.forget(vec![removed]);
+                }
+                Found::Nothing => {}
+            }
+        }
+        Lookup::Miss(self.ticket(print, request, options))
+    }
+
+    /// Looks for the answer to a similar request, for a ticket of [`probe`](Self::probe). The ticket
+    /// keeps what was learnt on the way, so it should be the one the answer is stored with.
+    pub async fn search(&self, ticket: &mut Ticket) -> Option<Hit> {
+        let found = self.inner.search(ticket).await;
+        let counters = &self.inner.counters;
+        match &found {
+            Some(hit) => {
+                count(&counters.similar_hits);
+                counters.saved(hit.answer.cost);
+            }
+            None => count(&counters.misses),
+        }
+        found
+    }
+
+    fn ticket(&self, print: Fingerprint, request: &ChatRequest, options: &CallOptions) -> Ticket {
+        let findable = |text: &&str| {
+            self.inner.embedder.is_some()
+                && !text.trim().is_empty()
+                && text.len() <= MOST_EMBEDDED_BYTES
+        };
+        let question = question(request).filter(findable).map(Arc::from);
+        let tags = options.tags.iter().map(|tag| &**tag);
+        Ticket {
+            print,
+            similar: question.is_some(),
+            question,
+            writes: options.cache != CacheControl::ReadOnly,
+            least: least_similarity(options.cache),
+            tags: self.inner.secret.labels(&self.scope, options.tenant.as_ref(), tags),
+            embedding: None,
+            neighbour: None,
+        }
+    }
+
+    /// Stores the answer to a call that found none, in place of what its request had. What does not
+    /// fit makes others leave; nothing waits.
+    ///
+    /// # Errors
+    /// Says why the answer is not kept. That is no failure of the call.
+    pub fn store(&self, ticket: Ticket, answer: impl Into<StoredAnswer>) -> Result<(), NotStored> {
+        self.inner.store(ticket, answer.into(), now())
+    }
+
+    /// Takes a wrong answer back. After an exact hit the entry goes; after a similar one it serves
+    /// its own words only, and a decision that learns has learnt. False where it was gone already.
+    pub fn report_wrong(&self, hit: HitId) -> bool {
+        self.inner.report_wrong(hit, now())
+    }
+
+    /// Removes entries; how many. Linear in the number of entries, one shard locked at a time. An
+    /// answer that is on its way meanwhile may still be stored.
+    pub fn invalidate(&self, which: Invalidate<'_>) -> usize {
+        let Inner { secret, store, .. } = &*self.inner;
+        let removed = match which {
+            Invalidate::All => store.remove_all(),
+            Invalidate::Tag(tag) => store.remove_tagged(secret.label(Label::Tag(tag))),
+            Invalidate::Namespace(name) => {
+                store.remove_tagged(secret.label(Label::Namespace(name)))
+            }
+            Invalidate::Tenant(id) => store.remove_tagged(secret.label(Label::Tenant(id.as_str()))),
+        };
+        self.inner.forget(removed)
+    }
+
+    /// Removes what is too old; how many. They leave by themselves while others come; this is for
+    /// caches that nothing is added to.
+    pub fn remove_expired(&self) -> usize {
+        self.inner.forget(self.inner.store.remove_expired(now()))
+    }
+
+    /// Shows the verifier the pairs that wait for it, and stores what it approves; how many it
+    /// approved. For [`VerifyWhen::Later`](crate::cache::VerifyWhen): run it in a task of yours.
+    pub async fn verify_waiting(&self) -> usize {
+        let mut approved = 0;
+        while let Some(yes) = self.inner.verify_one().await {
+            approved += usize::from(yes);
+        }
+        approved
+    }
+
+    /// What the cache did and holds. Locks one shard after the other.
+    #[must_use]
+    pub fn stats(&self) -> CacheStats {
+        let totals = self.inner.store.totals();
+        CacheStats {
+            entries: totals.entries,
+            bytes: totals.bytes,
+            partitions: self.inner.partitions.len(),
+            vectors: self.inner.partitions.vectors(),
+            ..self.inner.counters.read()
+        }
+    }
+}
+
+/// The least similarity the call asks for; above 1 for none.
+fn least_similarity(control: CacheControl) -> f32 {
+    match control {
+        CacheControl::MinSimilarity(least) if least.is_nan() => f32::INFINITY,
+        CacheControl::MinSimilarity(least) => least,
+        CacheControl::ExactOnly | CacheControl::Refresh | CacheControl::Bypass => f32::INFINITY,
+        CacheControl::Default | CacheControl::ReadOnly => 0.0,
+    }
+}

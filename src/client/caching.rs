@@ -1,0 +1,295 @@
+//! Answers that need not be fetched, and answers that several calls fetch together.
+//!
+//! The very same question that was answered before is answered at once. Otherwise the call joins the
+//! flight of its question: one of those who ask it at the same time looks for a similar one, and
+//! fetches the answer where there is none; all of them receive it.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::stream::unfold;
+
+use crate::cache::flight::{Boarded, Failure, Flights, Joined, Leader, Participant, Piece};
+use crate::cache::{Hit, Lookup, SemanticCache, StoredAnswer, Ticket};
+use crate::chunk::Chunk;
+use crate::client::llm_client::Inner;
+use crate::client::opening::{Mode, Opened};
+use crate::client::pipeline::{fetch, finish};
+use crate::client::settlement::Settlement;
+use crate::client::sharing::Sharing;
+use crate::client::stream::CompletionStream;
+use crate::client::terms::Terms;
+use crate::client::visit::Visit;
+use crate::error::Error;
+use crate::event::Event;
+use crate::options::{CacheControl, Call};
+use crate::quota::{Amounts, Whose};
+use crate::report::{CallReport, ServedBy};
+use crate::response::{ChatResponse, Completion};
+use crate::sync::{AtomicU64, Ordering};
+use crate::time::now;
+use crate::usage::Cost;
+
+/// A client's cache, with the flights of its calls.
+#[derive(Debug)]
+pub(super) struct Caching {
+    pub(super) cache: SemanticCache,
+    flights: Flights<Key, Item>,
+    /// Whether hits count as requests against quotas.
+    pub(super) hits_count: bool,
+    /// How many calls have asked for a fresh answer.
+    refreshes: AtomicU64,
+}
+
+/// What calls must have in common to share an answer: the question, in its scope, and how much alike
+/// an answered one must be.
+pub(super) type Key = (u128, u64);
+
+/// An item of an answer that calls share.
+#[derive(Debug, Clone)]
+pub(super) enum Item {
+    Chunk(Arc<Chunk>),
+    /// The answer is complete.
+    Answer(Arc<Answer>),
+}
+
+/// A complete answer, and where it came from.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: ChatResponse,
+    pub(super) report: CallReport,
+}
+
+impl Piece for Item {
+    type Error = Error;
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Chunk(chunk) => size_of::<Chunk>() + chunk.bytes(),
+            // The chunks were counted already, or nobody is behind them.
+            Self::Answer(_) => size_of::<Answer>(),
+        }
+    }
+
+    fn is_last(&self) -> bool {
+        matches!(self, Self::Answer(_))
+    }
+}
+
+impl Caching {
+    pub(super) fn new(cache: SemanticCache, hits_count: bool) -> Self {
+        Self { cache, flights: Flights::default(), hits_count, refreshes: AtomicU64::new(0) }
+    }
+
+    /// Who of those that ask the same may share an answer: not calls that ask for one more alike
+    /// than others do, and nobody with a call that asks for a fresh one.
+    fn company(&self, control: CacheControl) -> u64 {
+        match control {
+            CacheControl::Default | CacheControl::Bypass => 0,
+            CacheControl::ReadOnly => 1 << 32,
+            CacheControl::ExactOnly => 2 << 32,
+            CacheControl::MinSimilarity(similarity) => u64::from(similarity.to_bits()),
+            // Relaxed: each needs a number of its own, in no order.
+            CacheControl::Refresh => 1 << 63 | self.refreshes.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+}
+
+/// Looks for an answer, and joins those who wait for it. `None` where the cache has nothing to do
+/// with the call.
+pub(super) async fn find(
+    client: &Arc<Inner>,
+    call: &Call,
+    mode: Mode,
+) -> Result<Option<Box<Sharing>>, Error> {
+    let Some(caching) = &client.caching else { return Ok(None) };
+    let start = now();
+    match caching.cache.probe(&call.request, &call.options, start) {
+        Lookup::Bypass(reason) => {
+            client.emitter.emit(|| Event::Cache { outcome: "bypass", why: Some(reason.label()) });
+            Ok(None)
+        }
+        Lookup::Hit(hit) => {
+            let mut visit = Visit::begin(client, call, start)?;
+            emit(client, "exact_hit");
+            count_hit(client, call).map_err(|error| visit.fail(error))?;
+            Ok(Some(Box::new(Sharing::of_hit(visit, &hit))))
+        }
+        Lookup::Miss(ticket) => {
+            let visit = Visit::begin(client, call, start)?;
+            // Boxed, so that clients without a cache do not carry the room for it.
+            let sharing = Box::pin(join(client, call, mode, visit, ticket)).await?;
+            Ok(Some(Box::new(sharing)))
+        }
+    }
+}
+
+fn emit(client: &Inner, outcome: &'static str) {
+    client.emitter.emit(|| Event::Cache { outcome, why: None });
+}
+
+/// Counts a hit against its tenant's requests, where hits count.
+fn count_hit(client: &Inner, call: &Call) -> Result<(), Error> {
+    let counts = client.caching.as_ref().is_some_and(|caching| caching.hits_count);
+    let Some(quota) = client.quota.as_ref().filter(|_| counts) else { return Ok(()) };
+    let options = &call.options;
+    let whose =
+        Whose::new(options.tenant.as_ref(), call.request.model.as_deref(), &options.quota_keys);
+    let request = Amounts::tokens(0, 0);
+    let reserved = quota.try_reserve(&whose, &request);
+    reserved.map(|it| it.settle(&request)).map_err(crate::client::stop::over_quota)
+}
+
+async fn join(
+    client: &Arc<Inner>,
+    call: &Call,
+    mode: Mode,
+    mut visit: Visit,
+    ticket: Ticket,
+) -> Result<Sharing, Error> {
+    let caching = client.caching.as_ref().expect("a call with a ticket has a cache");
+    let key = (ticket.key(), caching.company(call.options.cache));
+    let leader = match caching.flights.join(key, visit.deadline) {
+        Joined::Lead(leader) => leader,
+        Joined::Follow(follower) => match visit.wait(follower).await? {
+            Boarded::Lead(leader) => leader,
+            Boarded::Ride(participant) => {
+                emit(client, "coalesced");
+                return Ok(Sharing::of_flight(visit, participant, false));
+            }
+        },
+    };
+    let participant = launch(leader, client, call, mode, &visit, ticket);
+    Ok(Sharing::of_flight(visit, participant, true))
+}
+
+/// Starts the work of a flight: to look for a similar question, and to fetch the answer.
+fn launch(
+    leader: Leader<Key, Item>,
+    client: &Arc<Inner>,
+    call: &Call,
+    mode: Mode,
+    visit: &Visit,
+    ticket: Ticket,
+) -> Participant<Key, Item> {
+    let terms = Terms::shared(client, call, visit.place.shadow(), leader.horizon());
+    let asking = Asking { terms, call: call.clone(), mode, ticket };
+    leader.launch(unfold(Work::Ask(Box::new(asking)), Work::step).boxed())
+}
+
+/// The work of a flight.
+enum Work {
+    Ask(Box<Asking>),
+    Receive(Box<(CompletionStream, Arc<Inner>, Ticket)>),
+    Over,
+}
+
+struct Asking {
+    terms: Terms,
+    call: Call,
+    mode: Mode,
+    ticket: Ticket,
+}
+
+type Step = Option<(Result<Item, Failure<Error>>, Work)>;
+
+impl Work {
+    async fn step(self) -> Step {
+        match self {
+            Self::Ask(asking) => asking.begin().await,
+            Self::Receive(receiving) => Self::receive(receiving).await,
+            Self::Over => None,
+        }
+    }
+
+    async fn receive(mut receiving: Box<(CompletionStream, Arc<Inner>, Ticket)>) -> Step {
+        let (stream, ..) = &mut *receiving;
+        match stream.next().await {
+            Some(Ok(chunk)) if !chunk.is_done() => {
+                Some((Ok(Item::Chunk(Arc::new(chunk))), Self::Receive(receiving)))
+            }
+            Some(Err(error)) => Some((Err(Failure::Shared(error)), Self::Over)),
+            Some(Ok(_)) | None => {
+                let (stream, client, ticket) = *receiving;
+                let answer = stream.into_completion().await;
+                Some((answer.map(|it| keep(&client, ticket, it)).map_err(failure), Self::Over))
+            }
+        }
+    }
+}
+
+impl Asking {
+    async fn begin(mut self) -> Step {
+        let client = Arc::clone(&self.terms.client);
+        let caching = client.caching.as_ref().expect("work that is shared has a cache");
+        if let Some(hit) = caching.cache.search(&mut self.ticket).await {
+            emit(&client, "semantic_hit");
+            let answer = count_hit(&client, &self.call).map(|()| Item::of_hit(&hit));
+            return Some((answer.map_err(Failure::Own), Work::Over));
+        }
+        emit(&client, "miss");
+        let Self { terms, call, mode, ticket } = self;
+        match fetch(&client, &call, mode, Settlement::of(terms)).await {
+            Err(error) => Some((Err(failure(error)), Work::Over)),
+            Ok((committed, settlement)) => match committed.opened {
+                Opened::Whole(response) => {
+                    let answer = finish(response, committed.attempt, settlement);
+                    Some((Ok(keep(&client, ticket, answer)), Work::Over))
+                }
+                Opened::Stream(opened) => {
+                    let stream = CompletionStream::new(opened, committed.attempt, settlement);
+                    // At most two deep: what was opened has its first content.
+                    Box::pin(Work::receive(Box::new((stream, client, ticket)))).await
+                }
+            },
+        }
+    }
+}
+
+/// What failed for the one who asked may succeed for another one.
+fn failure(error: Error) -> Failure<Error> {
+    match error {
+        Error::Quota(_) | Error::LargerThanQuota(_) | Error::Queue(_) | Error::Deadline { .. } => {
+            Failure::Own(error)
+        }
+        _ => Failure::Shared(error),
+    }
+}
+
+/// Stores an answer, and hands it on.
+fn keep(client: &Inner, ticket: Ticket, answer: Completion) -> Item {
+    let Completion { response, report, .. } = answer;
+    if let Some(caching) = &client.caching {
+        store(&caching.cache, ticket, &response, &report);
+    }
+    Item::Answer(Arc::new(Answer { response, report }))
+}
+
+/// Stores an answer, unless the cache does not want it, which is its own affair.
+fn store(cache: &SemanticCache, ticket: Ticket, response: &ChatResponse, report: &CallReport) {
+    let answer = StoredAnswer::new(response.clone())
+        .with_cost(report.cost)
+        .with_timing(report.ttft, report.total);
+    let _ = cache.store(ticket, answer);
+}
+
+impl Item {
+    fn of_hit(hit: &Hit) -> Self {
+        Self::Answer(Arc::new(Answer {
+            response: hit.answer.response.clone(),
+            report: report_of(hit),
+        }))
+    }
+}
+
+/// The account of a call that a hit has answered; how long it took is the call's own affair.
+pub(super) fn report_of(hit: &Hit) -> CallReport {
+    let served_by = match hit.is_exact() {
+        true => ServedBy::ExactHit,
+        false => ServedBy::SemanticHit { similarity: hit.similarity() },
+    };
+    let mut report = CallReport::new(served_by, std::time::Duration::ZERO);
+    report.cost = Some(Cost::default());
+    report.hit = Some(hit.id.to_string());
+    report
+}

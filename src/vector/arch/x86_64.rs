@@ -1,0 +1,135 @@
+//! AVX2 and FMA: x86-64 processors since 2013.
+//!
+//! The dot products are the portable bodies, compiled for these features: the compiler reaches the
+//! speed at which the first-level cache delivers. Only looking up bytes in a register has no safe
+//! spelling that compiles to the instruction.
+//!
+//! AVX-512 is left out: its intrinsics are younger than the crate's oldest compiler.
+
+use std::arch::x86_64::{
+    __m128i, __m256i, _mm_loadu_si128, _mm256_add_epi8, _mm256_add_epi16, _mm256_and_si256,
+    _mm256_broadcastsi128_si256, _mm256_loadu_si256, _mm256_set1_epi8, _mm256_setzero_si256,
+    _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16, _mm256_storeu_si256,
+    _mm256_sub_epi16,
+};
+
+use super::kernels::{Kernels, LookUp, Tables};
+use crate::vector::bound::{Bound, Stripe, Traits};
+use crate::vector::portable;
+
+/// The kernels, if the processor has the instructions.
+pub(super) fn avx2() -> Option<&'static Kernels> {
+    let has_all = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    has_all.then_some(&AVX2)
+}
+
+/// Handed out by [`avx2`] alone, and its functions are reached in no other way.
+static AVX2: Kernels = Kernels {
+    name: "avx2",
+    // SAFETY: whoever has the table got it from `avx2`, which saw the features.
+    dot: |a, b| unsafe { dot(a, b) },
+    // SAFETY: as above.
+    dot_four: |a, rows| unsafe { dot_four(a, rows) },
+    // SAFETY: as above.
+    products: |a, b| unsafe { products(a, b) },
+    // SAFETY: as above.
+    hadamard: |vector| unsafe { hadamard(vector) },
+    // SAFETY: as above.
+    tables: |quarters, tables| unsafe { fill(quarters, tables) },
+    look_up: Some(LookUp {
+        // SAFETY: as above.
+        sums: |codes, tables| unsafe { sums(codes, tables) },
+        // SAFETY: as above.
+        reaching: |codes, tables, bound, traits, floor| unsafe {
+            reaching(codes, tables, bound, traits, floor)
+        },
+    }),
+};
+
+/// Eight registers of partial sums: up to two multiplications a cycle, each four cycles long.
+#[target_feature(enable = "avx2,fma")]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    portable::dot_in::<64, true>(a, b)
+}
+
+/// Two registers for each row; what is left of the sixteen holds the operands.
+#[target_feature(enable = "avx2,fma")]
+fn dot_four(a: &[f32], rows: [&[f32]; 4]) -> [f32; 4] {
+    portable::dot_four_in::<16, true>(a, rows)
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn products(a: &[f32], b: &[f32]) -> [f32; 3] {
+    portable::products_in::<32, true>(a, b)
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn hadamard(vector: &mut [f32]) {
+    portable::hadamard_in(vector);
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn fill(quarters: &[[f32; 4]], tables: &mut [[u8; 16]]) {
+    portable::tables_in(quarters, tables);
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn reaching(codes: &[Stripe], tables: &Tables, bound: &Bound, traits: &Traits, floor: f32) -> u32 {
+    bound.reaching(&sums(codes, tables), traits, floor)
+}
+
+/// Sums of even and of odd lanes are kept as 16 bits each. `all` adds up both at once, the odd ones
+/// 256-fold; taking the odd ones away at the end leaves the even ones, modulo 2^16.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sums(codes: &[Stripe], tables: &Tables) -> [u16; 32] {
+    let low_half = _mm256_set1_epi8(0x0f);
+    let mut all = _mm256_setzero_si256();
+    let mut odd = _mm256_setzero_si256();
+    for (codes, tables) in codes.iter().zip(tables) {
+        let codes = load(&codes.0);
+        let low = _mm256_and_si256(codes, low_half);
+        let high = _mm256_and_si256(_mm256_srli_epi16::<4>(codes), low_half);
+        let [first, second] = load_twice(tables);
+        // Both are at most 127: their sum fits a byte.
+        let worth =
+            _mm256_add_epi8(_mm256_shuffle_epi8(first, low), _mm256_shuffle_epi8(second, high));
+        all = _mm256_add_epi16(all, worth);
+        odd = _mm256_add_epi16(odd, _mm256_srli_epi16::<8>(worth));
+    }
+    let even = _mm256_sub_epi16(all, _mm256_slli_epi16::<8>(odd));
+    interleave(store(even), store(odd))
+}
+
+#[inline(always)]
+fn interleave(even: [u16; 16], odd: [u16; 16]) -> [u16; 32] {
+    std::array::from_fn(|lane| if lane % 2 == 0 { even[lane / 2] } else { odd[lane / 2] })
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load(bytes: &[u8; 32]) -> __m256i {
+    // SAFETY: the reference is to 32 readable bytes, and the instruction asks for no alignment.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast::<__m256i>()) }
+}
+
+/// Each table in both halves of a register: the instruction looks up within halves.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_twice(tables: &[u8; 32]) -> [__m256i; 2] {
+    let ([first, second], _) = tables.as_chunks::<16>() else { unreachable!("32 bytes") };
+    [first, second].map(|table| {
+        // SAFETY: the reference is to 16 readable bytes, and the instruction asks for no alignment.
+        let table = unsafe { _mm_loadu_si128(table.as_ptr().cast::<__m128i>()) };
+        _mm256_broadcastsi128_si256(table)
+    })
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store(lanes: __m256i) -> [u16; 16] {
+    let mut words = [0_u16; 16];
+    // SAFETY: the reference is to 32 writable bytes, and the instruction asks for no alignment.
+    unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast::<__m256i>(), lanes) };
+    words
+}

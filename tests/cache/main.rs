@@ -1,0 +1,9 @@
+//! The laws of the cache: what it never does, whatever is asked of it.
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is its failure")]
+
+mod bounds;
+mod decisions;
+mod doubles;
+mod embedders;
+mod isolation;
+mod snapshots;
