@@ -134,6 +134,7 @@ impl QuotaLimiter {
     ///
     /// # Errors
     /// As [`try_reserve`](Self::try_reserve).
+    #[inline]
     pub fn try_reserve_at(
         &self,
         whose: &Whose<'_>,
@@ -291,6 +292,7 @@ impl TenantHandle {
     ///
     /// # Errors
     /// As [`QuotaLimiter::try_reserve`].
+    #[inline]
     pub fn try_reserve_at(&self, amounts: &Amounts, now: Instant) -> Result<Reservation, Denied> {
         let inner = &self.limiter.inner;
         let (now, taken) = (inner.moment(now), inner.estimator.taken_of(amounts));

@@ -34,7 +34,6 @@ impl Reservation {
 
     /// Takes `amounts` from the scopes that `find` gives; where that is refused, nothing is left to
     /// settle.
-    #[inline]
     pub(crate) fn take(
         &mut self,
         find: impl FnOnce(&mut CallScopes) -> Result<(), Denied>,
@@ -95,6 +94,7 @@ impl Reservation {
     }
 
     /// As [`settle`](Self::settle), at an instant the caller has read already.
+    #[inline]
     pub fn settle_at(mut self, actual: &Amounts, now: Instant) {
         self.end(actual, now);
     }
