@@ -75,13 +75,13 @@ impl Drop for Pass {
 fn enter(effort: Effort) -> f64 {
     let semaphore = Arc::new(Semaphore::new(1));
     // A slot owns what it frees, and so does their owned permit.
-    let theirs = move || drop(black_box(at_once(Arc::clone(black_box(&semaphore)).acquire_owned())));
+    let theirs =
+        move || drop(black_box(at_once(Arc::clone(black_box(&semaphore)).acquire_owned())));
     let (queue, gate) = (queue(), Single::new());
     let place = Place::new(now() + Duration::from_secs(3600)).tenant("tenant");
     let ours = move || {
-        let (slot, pass) =
-            at_once(black_box(&queue).acquire(&gate, (), place.clone()))
-                .expect("nobody is in front");
+        let (slot, pass) = at_once(black_box(&queue).acquire(&gate, (), place.clone()))
+            .expect("nobody is in front");
         drop(black_box(pass));
         drop(slot);
     };
