@@ -304,7 +304,8 @@ impl Inner {
         let mut then = Aftermath::default();
         let result = work(&mut self.desk.lock(), &mut then);
         if then.carry_out() {
-            self.knocked.store(true, Ordering::Relaxed);
+            // Release: as in `knock`, for what was given back.
+            self.knocked.store(true, Ordering::Release);
         }
         self.answer();
         result
@@ -329,7 +330,8 @@ impl Inner {
             }
             drop(desk);
             if then.carry_out() {
-                self.knocked.store(true, Ordering::Relaxed);
+                // Release: as in `knock`, for what was given back.
+                self.knocked.store(true, Ordering::Release);
             }
             if in_vain && round >= MOST_IN_VAIN {
                 return;
@@ -429,6 +431,10 @@ mod models {
         type Never = ();
 
         fn try_pass(&self, (): &(), _: Instant) -> Passage<Pass, ()> {
+            // A look before the exchange, which may be an old one where the exchange never is.
+            if !self.0.load(Ordering::Relaxed) {
+                return Passage::NotBefore(None);
+            }
             match self.0.compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => Passage::Pass(Pass(Arc::clone(&self.0))),
                 Err(_) => Passage::NotBefore(None),

@@ -418,3 +418,29 @@ impl<T> State<T> {
 fn tokens(count: u64) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX).max(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::now;
+
+    #[test]
+    fn a_million_waiters_that_come_and_go_leave_nothing_that_grows() {
+        let (mut state, at) = (State::new(QueueSettings::default()), now());
+        let rounds = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
+        for round in 0..rounds {
+            let place = Place::new(at + Duration::from_secs(9));
+            let place = place.tenant(round.to_string()).lane((round % 5_000).to_string());
+            let Entry::Waits { id, .. } = state.enter(&place, place.deadline, at, ()) else {
+                panic!("there is room");
+            };
+            if round % 2 == 0 {
+                assert!(state.grant(id, at, at).is_some());
+            }
+            assert!(state.leave(id, at).is_some());
+        }
+        assert_eq!((state.depth(), state.seats().count(), state.busy.len()), (0, 0, 0));
+        assert!(state.lanes.len() <= 2 * MOST_IDLE_LANES + 1, "{}", state.lanes.len());
+        assert_eq!(state.lanes.len(), state.lane_numbers.len());
+    }
+}

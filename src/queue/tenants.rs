@@ -167,3 +167,37 @@ impl Known {
 fn pressure(depth: usize, weight: u32) -> u64 {
     (depth.min(u32::MAX as usize) as u64) * (1 << 32) / u64::from(weight.max(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenants_that_left_are_forgotten_in_that_order_and_never_one_with_a_call() {
+        let mut tenants = Tenants::default();
+        let name = |number: usize| TenantId::new(number.to_string());
+        let stays = tenants.hold(Some(&name(usize::MAX)), 1);
+        let mut numbers = Vec::new();
+        for i in 0..3 * MOST_IDLE {
+            numbers.push(tenants.hold(Some(&name(i)), 1));
+            tenants.release(numbers[i]);
+        }
+        assert_eq!(tenants.known.len(), MOST_IDLE + 1);
+        assert_eq!(tenants.numbers.len(), MOST_IDLE + 1);
+        let kept = 3 * MOST_IDLE - 1;
+        assert_eq!(tenants.hold(Some(&name(kept)), 1), numbers[kept]);
+        assert_ne!(tenants.hold(Some(&name(0)), 1), numbers[0]);
+        assert_eq!(tenants.hold(Some(&name(usize::MAX)), 1), stays);
+    }
+
+    #[test]
+    fn one_that_comes_and_goes_leaves_one_trace() {
+        let mut tenants = Tenants::default();
+        for _ in 0..100_000 {
+            let number = tenants.hold(None, 1);
+            tenants.release(number);
+        }
+        assert_eq!(tenants.known.len(), 1);
+        assert!(tenants.idle.len() <= 70, "{}", tenants.idle.len());
+    }
+}
