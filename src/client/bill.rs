@@ -28,6 +28,8 @@ pub(super) struct Bill {
     running: SmallVec<[(u32, Option<Price>); 2]>,
     /// Bytes of content the call has received.
     received: usize,
+    /// What the server has counted of the attempt that is streaming.
+    counted: Usage,
     /// Whether an attempt with a price was charged for anything.
     priced: bool,
 }
@@ -63,6 +65,11 @@ impl Bill {
             let counted = self.received.div_ceil(BYTES_PER_TOKEN) as u64;
             reservation.extend(counted - reservation.streamed());
         }
+    }
+
+    /// The server has counted so much of the attempt that is streaming.
+    pub(super) fn count(&mut self, usage: &Usage) {
+        self.counted.update(usage);
     }
 
     /// Output tokens that have been streamed.
@@ -113,7 +120,8 @@ impl Bill {
     /// Ends the bill: attempts that have not ended were abandoned. Returns the tokens it comes to.
     pub(super) fn settle(&mut self, now: Instant) -> u64 {
         for (_, price) in std::mem::take(&mut self.running) {
-            self.charge(Charge::Streamed, None, price);
+            let counted = self.counted;
+            self.charge(Charge::Streamed, Some(&counted), price);
         }
         if let Some(reservation) = self.reservation.take() {
             reservation.settle_at(&self.used, now);

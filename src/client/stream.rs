@@ -157,7 +157,11 @@ impl Running {
     }
 
     fn bill(&mut self, chunk: Chunk) -> Chunk {
-        self.settlement.parts().1.bill().receive(chunk.bytes());
+        let bill = self.settlement.parts().1.bill();
+        match &chunk {
+            Chunk::Usage(usage) => bill.count(usage),
+            content => bill.receive(content.bytes()),
+        }
         chunk
     }
 

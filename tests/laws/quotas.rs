@@ -7,8 +7,8 @@ use evenkeel::client::{Fallback, RetryPolicy};
 use evenkeel::quota::{Denied, Dimension, Estimate, Limit, Limits, QuotaLimiter};
 use evenkeel::testing::{Answer, ScriptedProvider, drop_at_every_poll};
 use evenkeel::{
-    Call, ChatRequest, ChatResponse, Cost, Endpoint, Error, ErrorKind, LlmClient, Price, TenantId,
-    Timeouts, Usage, time,
+    Call, ChatRequest, ChatResponse, Chunk, Cost, Endpoint, Error, ErrorKind, LlmClient, Price,
+    TenantId, Timeouts, Usage, time,
 };
 use futures::StreamExt as _;
 
@@ -141,6 +141,19 @@ async fn a_caller_that_leaves_is_charged_its_input_and_what_was_streamed() {
     while stream.next().await.unwrap().unwrap().as_text() != Some("more ") {}
     drop(stream);
     assert_eq!(charged(&client), (INPUT + 3, 1), "ten bytes arrived");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_server_has_counted_when_the_caller_leaves_stands() {
+    let mut input = Usage::new();
+    input.input_tokens = Some(80);
+    let chunks = [Chunk::Usage(input), Chunk::text(0, "eight by"), Chunk::text(0, "never")];
+    let paced = chunks.map(|chunk| (seconds(1), chunk));
+    let client = client_over(&always("only", Answer::timed_chunks(paced)));
+    let mut stream = client.stream(question()).await.unwrap();
+    while stream.next().await.unwrap().unwrap().as_text().is_none() {}
+    drop(stream);
+    assert_eq!(charged(&client), (80 + 2, 1));
 }
 
 #[tokio::test(start_paused = true)]
