@@ -115,9 +115,11 @@ impl Limit {
             return Rate::new(self.amount, self.window, self.burst.unwrap_or(self.amount));
         }
         // Burst and refill of a window add up to the amount: what comes in during a window is at
-        // least one. Of one alone, the next comes just after the window.
+        // least one. Of one alone, the next comes just after the window: later by more than a rate
+        // rounds.
         if self.amount == 1 {
-            return Rate::new(1, self.window.saturating_add(Duration::from_nanos(1)), 1);
+            let after = self.window / 1_000_000 + Duration::from_nanos(4);
+            return Rate::new(1, self.window.saturating_add(after), 1);
         }
         let burst = self.burst.unwrap_or_else(|| (self.amount / 10).max(1));
         let burst = burst.min(self.amount.saturating_sub(1));
