@@ -10,6 +10,7 @@ mod changes;
 mod eviction;
 mod levels;
 mod model;
+mod store;
 mod support;
 mod waiting;
 mod windows;
