@@ -78,7 +78,10 @@ impl QuotaBuilder {
     }
 
     /// Sets how many scopes are kept: tenants, tenants on models and keys that used something within
-    /// the window of their limits. Idle ones are forgotten, which nobody can notice.
+    /// the window of their limits. A million, unless set. Idle ones are forgotten, which nobody can
+    /// notice. Where all are in use, a new one is refused as [saturated](crate::quota::Reason::Saturated);
+    /// a full limiter looks for idle ones again after a microsecond for each it keeps, so that a flood
+    /// of new tenants costs little.
     pub fn most_scopes(mut self, most: usize) -> Self {
         self.most_scopes = most;
         self

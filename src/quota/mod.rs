@@ -28,6 +28,8 @@ mod held;
 mod key;
 mod limiter;
 mod limits;
+#[cfg(all(test, evenkeel_loom))]
+mod models;
 mod plan;
 mod reservation;
 mod scope;

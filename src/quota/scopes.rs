@@ -45,8 +45,9 @@ struct Sweeps {
 /// Below this many, sweeping is not worth the trouble.
 const FEW: usize = 1024;
 
-/// How long a full limiter may take a scope that has become idle for one in use.
-const BETWEEN_SWEEPS: u64 = 1_000_000_000;
+/// Nanoseconds between the sweeps of a full limiter, for each scope it keeps: some ten times what it
+/// takes to look at one. So long it may take a scope that has become idle for one in use.
+const BETWEEN_LOOKS: u64 = 1_000;
 
 /// More scopes are in use than are kept.
 #[derive(Debug)]
@@ -144,7 +145,8 @@ impl Scopes {
         });
         let left = self.count.load(Ordering::Relaxed).max(FEW);
         self.sweeps.at.store(left.saturating_mul(2), Ordering::Relaxed);
-        let next = now.nanos.saturating_add(BETWEEN_SWEEPS);
+        let pause = BETWEEN_LOOKS.saturating_mul(self.most as u64);
+        let next = now.nanos.saturating_add(pause);
         self.sweeps.not_before.store(next, Ordering::Relaxed);
         self.sweeps.under_way.store(false, Ordering::Relaxed);
     }
