@@ -79,14 +79,20 @@ impl Desk {
         Self { state, granted: BTreeSet::new(), watchers: [None; 2], alarm: None, over: None }
     }
 
-    /// Lets through whoever may pass, in every lane.
+    /// Lets through whoever may pass. Lanes may share what is behind their gates, so they take turns:
+    /// by the class of their first, and then by how little they were served.
+    ///
+    /// Linear in the busy lanes for each that is let through, and for each that is not.
     pub(crate) fn dispatch(&mut self, now: Instant, room: &Room, then: &mut Aftermath) {
         self.reclaim(now, room, then);
-        let (mut alarm, mut from) = (None, 0);
-        while let Some(lane) = self.state.busy_lane_from(from) {
-            from = lane + 1;
-            while self.let_one_through(lane, Asked::InOrder, now, room, then) {}
-            alarm = earlier(alarm, self.state.lane(lane).and_then(|lane| lane.alarm()));
+        let mut lanes: SmallVec<[LaneNo; 8]> = self.state.busy_lanes().collect();
+        let mut alarm = None;
+        while let Some(at) = self.state.next_of(&lanes, now) {
+            let lane = lanes[at];
+            if !self.let_one_through(lane, Asked::InOrder, now, room, then) {
+                alarm = earlier(alarm, self.state.lane(lane).and_then(|lane| lane.alarm()));
+                lanes.swap_remove(at);
+            }
         }
         self.alarm = earlier(alarm, self.granted.first().map(|&(until, _)| until));
         self.tell_watchers(then);
@@ -145,7 +151,16 @@ impl Desk {
             Asked::InOrder => None,
             Asked::FirstAnd(_) => lane.opens(),
         };
-        for (id, seat) in self.state.order(lane, room, now).take(most).chain(newcomer) {
+        let mut asked = 0;
+        for (id, seat) in self.state.order(lane, room, now).chain(newcomer) {
+            let is_newcomer = newcomer.is_some_and(|(newcomer, _)| newcomer == id);
+            // One that comes back may pause, which is no reason for the others to wait.
+            if !seat.waiting.returns && !is_newcomer {
+                if asked == most {
+                    continue;
+                }
+                asked += 1;
+            }
             let waited = now.saturating_duration_since(seat.waiting.since);
             if seat.waiting.deadline <= now {
                 return Answer::Refused(id, Refused::TimedOut { waited });
@@ -159,7 +174,7 @@ impl Desk {
                 }
                 Offered::NotBefore(at) => opens = earlier(opens, at),
             }
-            if waited >= bypass || newcomer.is_some_and(|(newcomer, _)| newcomer == id) {
+            if is_newcomer || (waited >= bypass && !seat.waiting.returns) {
                 break;
             }
         }

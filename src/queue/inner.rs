@@ -54,7 +54,8 @@ impl Inner {
         }
     }
 
-    /// Lets a call pass that finds nobody waiting. One that passes is counted as running.
+    /// Lets a call pass that finds nobody waiting, or nobody of its lane in a queue that is full. One
+    /// that passes is counted as running.
     pub(super) fn pass_by<G: Gate>(
         &self,
         gate: &G,
@@ -65,7 +66,8 @@ impl Inner {
         if now >= place.deadline {
             return Err(Refused::TimedOut { waited: Duration::ZERO });
         }
-        if !self.is_free() || !self.room.reserve() {
+        let may_pass = self.is_free() || self.is_crowded_elsewhere(place);
+        if !may_pass || !self.room.reserve() {
             return Ok(None);
         }
         let reserved = Reserved(self);
@@ -97,6 +99,12 @@ impl Inner {
             Passage::Never(never) => Err(Refused::Never(never)),
             Passage::NotBefore(_) => Ok(None),
         }
+    }
+
+    /// Whether the call may be refused a place to wait because of calls that wait for something else:
+    /// it need not wait then, if its own gate is open.
+    fn is_crowded_elsewhere(&self, place: &Place) -> bool {
+        !self.is_closed() && self.visit(|desk, _| desk.state.is_crowded_elsewhere(&place.lane))
     }
 
     /// Whether nobody waits and the queue is open.

@@ -32,6 +32,8 @@ pub(crate) struct Lane {
     classes: [Fair; CLASSES],
     depths: [usize; CLASSES],
     len: usize,
+    /// Tokens it was served, lifted to what the others had been when it became busy.
+    served: u64,
     /// Tokens that wait.
     backlog: u64,
     drain: Drain,
@@ -92,9 +94,20 @@ impl Lane {
         }
         let (class, turn) = (&mut self.classes[waiting.class], waiting.turn(id));
         let served = class.serve(waiting.tenant, turn, waiting.cost);
+        self.served = self.served.saturating_add(u64::from(waiting.cost));
         self.drain.served(waiting.cost, now);
         self.left(waiting, now);
         served
+    }
+
+    /// Tokens it was served, as lanes compare them.
+    pub(crate) const fn served(&self) -> u64 {
+        self.served
+    }
+
+    /// It becomes busy beside lanes that were served so much: idling has saved nothing up.
+    pub(crate) fn lift(&mut self, served: u64) {
+        self.served = self.served.max(served);
     }
 
     fn left(&mut self, waiting: &Waiting, now: Instant) {

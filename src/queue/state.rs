@@ -1,5 +1,6 @@
 //! Who waits, in which lane, and how much of the room each tenant takes. Pure.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(crate) struct State<T> {
     next_lane: LaneNo,
     /// Those in which somebody waits.
     busy: BTreeSet<LaneNo>,
+    /// What the lane that was served last had been served before.
+    lane_clock: u64,
     tenants: Tenants,
     by_class: [usize; CLASSES],
 }
@@ -102,6 +105,7 @@ impl<T> State<T> {
             lane_numbers: HashMap::new(),
             next_lane: 0,
             busy: BTreeSet::new(),
+            lane_clock: 0,
             tenants: Tenants::default(),
             by_class: [0; CLASSES],
         }
@@ -190,7 +194,9 @@ impl<T> State<T> {
     fn line_up(&mut self, lane: LaneNo, id: WaiterId, waiting: &Waiting, now: Instant) {
         if let Some(line) = self.lanes.get_mut(&lane) {
             line.push(id, waiting, now);
-            self.busy.insert(lane);
+            if self.busy.insert(lane) {
+                line.lift(self.lane_clock);
+            }
         }
     }
 
@@ -250,7 +256,9 @@ impl<T> State<T> {
     pub(crate) fn grant(&mut self, id: WaiterId, now: Instant, until: Instant) -> Option<&Seat<T>> {
         let Seat { lane, waiting, .. } = self.seats.get(id)?;
         let (lane, waiting) = (*lane, *waiting);
-        let booked = self.lanes.get_mut(&lane)?.serve(id, &waiting, now);
+        let line = self.lanes.get_mut(&lane)?;
+        self.lane_clock = self.lane_clock.max(line.served());
+        let booked = line.serve(id, &waiting, now);
         self.line_down(lane);
         self.count(id, &waiting, false);
         let seat = self.seats.get_mut(id)?;
@@ -342,9 +350,48 @@ impl<T> State<T> {
         self.lanes.get_mut(&number)
     }
 
-    /// The first lane from `number` on in which somebody waits.
-    pub(crate) fn busy_lane_from(&self, number: LaneNo) -> Option<LaneNo> {
-        self.busy.range(number..).next().copied()
+    /// The lanes in which somebody waits.
+    pub(crate) fn busy_lanes(&self) -> impl Iterator<Item = LaneNo> {
+        self.busy.iter().copied()
+    }
+
+    /// The position of the one of `lanes` whose turn it is.
+    pub(crate) fn next_of(&self, lanes: &[LaneNo], now: Instant) -> Option<usize> {
+        match lanes {
+            [] => None,
+            [_] => Some(0),
+            many => {
+                let turns = many.iter().enumerate();
+                let turn = turns.min_by_key(|(_, lane)| self.turn_of(**lane, now));
+                turn.map(|(at, _)| at)
+            }
+        }
+    }
+
+    /// When a lane's turn is among the others: by the class of its first, then by what it was served.
+    fn turn_of(&self, lane: LaneNo, now: Instant) -> (Reverse<usize>, u64, LaneNo) {
+        let Some(line) = self.lanes.get(&lane) else { return (Reverse(0), u64::MAX, lane) };
+        let rank = match self.order(line, true, now).next() {
+            Some((_, seat)) if seat.waiting.returns => usize::MAX,
+            Some((_, seat)) => seat.waiting.class + self.rise(seat.waiting.since, now),
+            None => 0,
+        };
+        (Reverse(rank), line.served(), lane)
+    }
+
+    /// By how many classes one who waits since then has risen.
+    fn rise(&self, since: Instant, now: Instant) -> usize {
+        let aging = self.settings.aging.as_nanos().max(1);
+        let steps = now.saturating_duration_since(since).as_nanos() / aging;
+        steps.min(u128::from(u32::MAX)) as usize
+    }
+
+    /// Whether a call may find no room to wait, and has nobody of its own lane before it.
+    pub(crate) fn is_crowded_elsewhere(&self, lane: &LaneKey) -> bool {
+        let bounded = self.settings.max_depth_per_tenant.is_some();
+        let crowded = bounded || self.depth() >= self.settings.max_depth;
+        let number = self.lane_numbers.get(lane);
+        crowded && number.is_none_or(|number| !self.busy.contains(number))
     }
 
     /// Whose turn it is in a lane, best first.
@@ -354,11 +401,9 @@ impl<T> State<T> {
         room: bool,
         now: Instant,
     ) -> impl Iterator<Item = (WaiterId, &Seat<T>)> {
-        let aging = self.settings.aging.as_nanos().max(1);
         let rise = move |id| {
             let since = self.seats.get(id).map_or(now, |seat| seat.waiting.since);
-            let steps = now.saturating_duration_since(since).as_nanos() / aging;
-            steps.min(u128::from(u32::MAX)) as usize
+            self.rise(since, now)
         };
         let order = lane.order(room, rise);
         order.filter_map(|id| Some((id, self.seats.get(id)?)))

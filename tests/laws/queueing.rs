@@ -650,3 +650,57 @@ async fn an_endpoint_that_gets_no_calls_is_not_waited_for() {
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_pauses_holds_up_nobody_who_could_pass() {
+    let provider = ScriptedProvider::new("only")
+        .then(Answer::error(ErrorKind::Server).delay(seconds(20)))
+        .forever(Answer::text("done"));
+    let client = builder_over([Endpoint::new(provider)])
+        .retry(RetryPolicy::new().delays(seconds(50), seconds(50)))
+        .build()
+        .unwrap();
+    let start = time::now();
+    let second = async {
+        time::sleep_until(start + seconds(20) + Duration::from_millis(1)).await;
+        client.complete(question()).await.unwrap().report.queued
+    };
+    let (first, second) = join(client.complete(question()), second).await;
+    assert!(first.unwrap().report.queued > seconds(1));
+    assert_eq!(second, Duration::ZERO, "the endpoint is idle and in service");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_cannot_starve_another_on_the_same_endpoint() {
+    let provider = takes("only", seconds(1));
+    let client = builder_over([single(&provider)]).build().unwrap();
+    let start = time::now();
+    let ended = |model: &'static str| {
+        let client = &client;
+        async move {
+            client.complete(ChatRequest::new(model).user("q")).await.unwrap();
+            start.elapsed().as_secs()
+        }
+    };
+    let models = ["m", "m", "n", "m", "m", "m", "m", "m", "m"];
+    let ends = join_all(models.map(ended)).await;
+    assert!(ends[2] <= 4, "the call for n came third: {ends:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_full_of_one_model_lets_another_pass_that_need_not_wait() {
+    let (full, idle) = (takes("full", seconds(5)), takes("idle", seconds(1)));
+    let queue = RequestQueue::builder().max_depth(1).patience(1.0).build().unwrap();
+    let client = LlmClient::builder()
+        .endpoint(single(&full).model("m"))
+        .endpoint(Endpoint::new(idle).model("n"))
+        .queue(queue)
+        .build()
+        .unwrap();
+    let of = |model: &'static str, tenant: &'static str| {
+        client.complete(ChatRequest::new(model).user("q").tenant(tenant))
+    };
+    let ended = join_all([of("m", "a"), of("m", "a"), of("n", "a"), of("n", "b")]).await;
+    let refused: Vec<_> = ended.iter().filter_map(|ended| ended.as_ref().err()).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+}
