@@ -181,14 +181,6 @@ impl Moved {
 }
 
 impl Taken {
-    pub(crate) const fn to_words(self) -> [u64; 2] {
-        [self.end, self.units]
-    }
-
-    pub(crate) const fn from_words([end, units]: [u64; 2]) -> Self {
-        Self { end, units }
-    }
-
     /// As it is once nothing of it is to go back if `actual` was used.
     pub(crate) const fn without_refund(self, rate: &Rate, actual: u64) -> Self {
         let used = rate.units(actual);

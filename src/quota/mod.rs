@@ -34,7 +34,6 @@ mod plan;
 mod reservation;
 mod scope;
 mod scopes;
-mod store;
 mod succession;
 mod turnstile;
 
@@ -46,4 +45,3 @@ pub use estimate::Estimate;
 pub use limiter::{QuotaLimiter, TenantHandle, TenantUsage, Whose};
 pub use limits::{Dimension, Limit, Limits, OnLimit};
 pub use reservation::Reservation;
-pub use store::{MemoryQuotaStore, MeterCharge, Place, QuotaStore, Receipt, StoreRefusal};

@@ -6,7 +6,6 @@
 //! | how it holds up under load, limits and faults | [`SimulatedProvider`] |
 //! | that it leaks nothing when its caller leaves | [`drop_at_every_poll`] |
 //! | a provider you wrote | [`conformance::provider`] |
-//! | a store of quotas you wrote | [`quota_store()`] |
 //!
 //! Everything waits on [`crate::time`], so a test that pauses tokio's clock waits for nothing, and
 //! everything random has a seed. No double opens a connection. The feature is `test-util`; it belongs
@@ -58,7 +57,6 @@ mod faults;
 mod generation;
 mod limits;
 mod meter;
-mod quota_store;
 mod scripted;
 mod server;
 mod settings;
@@ -70,7 +68,6 @@ pub use distribution::Distribution;
 pub use faults::Fault;
 pub use limits::ServerLimits;
 pub use meter::CallCounts;
-pub use quota_store::quota_store;
 pub use scripted::{RecordedAttempt, ScriptedProvider};
 pub use server::SimulatedStats;
 pub use simulated::{SimulatedBuilder, SimulatedProvider};

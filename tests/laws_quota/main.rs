@@ -10,7 +10,6 @@ mod changes;
 mod eviction;
 mod levels;
 mod model;
-mod store;
 mod support;
 mod waiting;
 mod windows;
