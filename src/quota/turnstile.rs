@@ -82,11 +82,6 @@ impl Turnstiles {
     fn is_taken(&self, key: ScopeKey) -> bool {
         self.standing.load(Ordering::Relaxed) > 0 && self.lines.contains_key(&key)
     }
-
-    #[cfg(test)]
-    pub(crate) fn lines(&self) -> usize {
-        self.lines.len()
-    }
 }
 
 /// A place in a line. The last one to leave takes the line down.
