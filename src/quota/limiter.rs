@@ -355,8 +355,10 @@ impl Inner {
     ) -> (ScopeKey, Arc<Plan>) {
         let key = self.line(&Whose::tenant(tenant));
         let plan = Arc::new(Plan::new(Level::Tenant, limits, &self.shared));
-        // Release pairs with the Acquire in `moment`: calls that find the override read calendar time.
-        self.needs_wall.fetch_or(!limits.budgets.is_empty(), Ordering::Release);
+        // Release pairs with the Acquire in `moment`: who finds the override reads calendar time.
+        if !limits.budgets.is_empty() {
+            self.needs_wall.store(true, Ordering::Release);
+        }
         self.overrides.insert(key, Arc::clone(&plan));
         // Release pairs with the Acquire in `scopes_of`: the override is there.
         self.has_overrides.store(true, Ordering::Release);

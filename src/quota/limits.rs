@@ -121,7 +121,7 @@ impl Limit {
             let after = self.window / 1_000_000 + Duration::from_nanos(4);
             return Rate::new(1, self.window.saturating_add(after), 1);
         }
-        let burst = self.burst.unwrap_or_else(|| (self.amount / 10).max(1));
+        let burst = self.burst.unwrap_or(self.amount / 10).max(1);
         let burst = burst.min(self.amount.saturating_sub(1));
         Rate::new(self.amount.saturating_sub(burst), self.window, burst)
     }

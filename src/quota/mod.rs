@@ -34,6 +34,7 @@ mod plan;
 mod reservation;
 mod scope;
 mod scopes;
+pub mod store;
 mod succession;
 mod turnstile;
 

@@ -48,7 +48,7 @@ fn loom_what_a_refund_frees_is_taken_once() {
     loom::model(|| {
         let (bucket, [first]) = taken([6]);
         let take = |bucket: &Bucket| bucket.reserve(&rate(), 6, 0).is_ok();
-        let ((), let_in) = at_once(&bucket, move |it| it.cancel(&rate(), first, 0), take);
+        let (_, let_in) = at_once(&bucket, move |it| it.cancel(&rate(), first, 0), take);
         assert_eq!(used(&bucket, 0), if let_in { 6 } else { 0 });
     });
 }
@@ -61,7 +61,7 @@ fn loom_a_clock_that_lags_gives_back_what_drains_meanwhile_and_no_more() {
         // To the taker the bucket is idle; to the other thread there is a rest to give back.
         let back = move |bucket: &Bucket| bucket.cancel(&rate(), first, 6 - LAG);
         let take = |bucket: &Bucket| bucket.reserve(&rate(), 8, 6).is_ok();
-        let ((), let_in) = at_once(&bucket, back, take);
+        let (_, let_in) = at_once(&bucket, back, take);
         assert!(let_in);
         assert!(used(&bucket, 6) + LAG >= 8, "{} of 8 are used", used(&bucket, 6));
     });
@@ -74,7 +74,9 @@ fn loom_refunds_in_either_order_come_to_one_of_the_two() {
     loom::model(move || {
         let in_turn = |order: [usize; 2]| {
             let (bucket, taken) = taken([5, 5]);
-            order.into_iter().for_each(|at| settle(&bucket, taken[at]));
+            for at in order {
+                let _back = settle(&bucket, taken[at]);
+            }
             used(&bucket, NOW)
         };
         let either = [in_turn([0, 1]), in_turn([1, 0])];

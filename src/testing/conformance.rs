@@ -13,6 +13,8 @@
 //! # });
 //! ```
 
+pub mod quota;
+
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;

@@ -72,7 +72,7 @@ fn a_running_call_a_handle_and_a_debt_keep_their_scope() {
     let limits = tokens_per_minute(1_000).concurrency(1);
     let quota = QuotaLimiter::builder().per_tenant(limits).most_scopes(3).build().unwrap();
     let names = ["running", "held", "indebted", "new"].map(TenantId::new);
-    let whose = names.each_ref().map(|name| Whose::tenant(name));
+    let whose = names.each_ref().map(Whose::tenant);
     let start = now();
     let running = quota.try_reserve_at(&whose[0], &tokens(1), start).unwrap();
     let handle = quota.handle(&names[1]).unwrap();

@@ -10,6 +10,8 @@ mod changes;
 mod eviction;
 mod levels;
 mod model;
+#[cfg(feature = "test-util")]
+mod stores;
 mod support;
 mod waiting;
 mod windows;

@@ -1,11 +1,14 @@
 //! Waiting: first come, first served per tenant, exactly as long as needed, and nobody is forgotten.
 
-use std::sync::{Arc, Mutex};
+#![expect(clippy::disallowed_methods, reason = "calls that wait beside one another are tasks here")]
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel::TenantId;
 use evenkeel::quota::{Level, Limits, OnLimit, QuotaLimiter, Reason, Reservation, Whose};
 use evenkeel::time::{FAR_FUTURE, Instant, after, now};
+use parking_lot::Mutex;
 use tokio::task::{JoinHandle, yield_now};
 
 use crate::support::{MINUTE, SECOND, per_tenant, tokens, waiting_tokens};
@@ -25,7 +28,7 @@ fn wait_for(
     let (quota, tenant, order) = (quota.clone(), TenantId::new(tenant), Arc::clone(order));
     tokio::spawn(async move {
         let reservation = quota.reserve(&Whose::tenant(&tenant), &tokens(amount), never()).await;
-        order.lock().unwrap().push(number);
+        order.lock().push(number);
         reservation.unwrap()
     })
 }
@@ -53,7 +56,7 @@ async fn a_tenants_calls_pass_in_the_order_they_came_however_large_they_are() {
         let used = *reservation.reserved();
         reservation.settle(&used);
     }
-    assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4]);
+    assert_eq!(*order.lock(), [0, 1, 2, 3, 4]);
     // 811 tokens at ten a second; a timer's tick is a millisecond.
     let taken = now() - start;
     assert!(
@@ -101,12 +104,12 @@ async fn a_call_waits_for_another_to_end() {
     ];
     let waiting: Vec<_> = (2..6).map(|i| wait_for(&quota, "t", 1, i, &order)).collect();
     settled_tasks().await;
-    assert_eq!(order.lock().unwrap().len(), 2);
+    assert_eq!(order.lock().len(), 2);
     for task in waiting {
         running.remove(0).settle(&tokens(1));
         running.push(task.await.unwrap());
     }
-    assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(*order.lock(), [0, 1, 2, 3, 4, 5]);
     let (tenant, start) = (TenantId::new("t"), now());
     let denied =
         quota.reserve(&Whose::tenant(&tenant), &tokens(1), start + SECOND).await.unwrap_err();
@@ -132,7 +135,7 @@ async fn several_tenants_that_wait_for_one_limit_all_get_their_turn() {
     for ender in enders {
         ender.await.unwrap();
     }
-    assert_eq!(order.lock().unwrap().len(), 40);
+    assert_eq!(order.lock().len(), 40);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,140 @@
+//! The reference store: in this process, under one lock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::contract::{Demand, Grant, QuotaStore, StoreError, StoredScope, Verdict};
+use crate::quota::amounts::Amounts;
+use crate::quota::denied::Denied;
+use crate::quota::held::{CallScopes, Held};
+use crate::quota::limits::Limits;
+use crate::quota::plan::{Plan, Shared};
+use crate::quota::scope::{Moment, Scope};
+use crate::quota::succession::succeed;
+use crate::sync::Mutex;
+use crate::time::{Instant, after, now, wall_clock};
+
+/// The reference store: in this process, under one lock. Made to be read and to test against; a
+/// [`QuotaLimiter`](crate::quota::QuotaLimiter) does the same without a lock.
+///
+/// Cheap to clone; clones share everything. Idle scopes are forgotten when their number has doubled.
+#[derive(Debug, Clone)]
+pub struct MemoryQuotaStore {
+    shared: Arc<Shared>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    scopes: HashMap<Arc<str>, (Arc<Limits>, Arc<Scope>)>,
+    /// What is out, by id.
+    open: HashMap<u128, Open>,
+    /// Neither is looked through before there are so many.
+    sweep_at: usize,
+}
+
+#[derive(Debug)]
+struct Open {
+    grant: Grant,
+    held: Held,
+    expires: Instant,
+}
+
+/// Below this many, sweeping is not worth the trouble.
+const FEW: usize = 64;
+
+impl Default for MemoryQuotaStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryQuotaStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { shared: Arc::new(Shared::new()), state: Arc::default() }
+    }
+
+    /// How many scopes are in use.
+    #[must_use]
+    pub fn scopes(&self) -> usize {
+        self.state.lock().scopes.len()
+    }
+
+    fn moment(&self, at: Instant) -> Moment {
+        Moment { nanos: self.shared.nanos(at), wall: wall_clock() }
+    }
+
+    fn try_reserve(&self, demand: &Arc<Demand>, at: Instant) -> Result<Grant, Denied> {
+        let now = self.moment(at);
+        let mut state = self.state.lock();
+        state.expire(at, now);
+        if let Some(open) = state.open.get(&demand.id) {
+            return Ok(open.grant.clone());
+        }
+        state.sweep(now);
+        let mut held = Held::default();
+        let scopes = demand.scopes.iter().map(|scope| state.scope(scope, &self.shared, now));
+        *held.scopes() = scopes.collect::<CallScopes>();
+        held.take(&demand.amounts, now).map_err(|(denied, _freed)| denied)?;
+        let grant = Grant::new(Arc::clone(demand), Vec::new());
+        let expires = after(at, demand.expires_in);
+        state.open.insert(demand.id, Open { grant: grant.clone(), held, expires });
+        Ok(grant)
+    }
+}
+
+#[async_trait]
+impl QuotaStore for MemoryQuotaStore {
+    async fn reserve(&self, demand: &Arc<Demand>) -> Result<Verdict, StoreError> {
+        Ok(match self.try_reserve(demand, now()) {
+            Ok(grant) => Verdict::Granted(grant),
+            Err(denied) => Verdict::Denied(denied),
+        })
+    }
+
+    async fn settle(&self, grant: &Grant, actual: &Amounts) -> Result<(), StoreError> {
+        let at = now();
+        let mut state = self.state.lock();
+        state.expire(at, self.moment(at));
+        if let Some(mut open) = state.open.remove(&grant.demand.id) {
+            let _freed = open.held.settle(actual, self.shared.nanos(at));
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// The scope under a key, with the limits it is to have now.
+    fn scope(&mut self, wanted: &StoredScope, shared: &Arc<Shared>, now: Moment) -> Arc<Scope> {
+        let plan = || Arc::new(Plan::new(wanted.level.clone(), &wanted.limits, shared));
+        let new = || (Arc::clone(&wanted.limits), Arc::new(Scope::new(plan())));
+        let (limits, scope) = self.scopes.entry(Arc::clone(&wanted.key)).or_insert_with(new);
+        if *limits != wanted.limits {
+            *limits = Arc::clone(&wanted.limits);
+            *scope = succeed(scope, plan(), now);
+        }
+        Arc::clone(scope)
+    }
+
+    /// What was not settled in time is settled with what was taken.
+    fn expire(&mut self, at: Instant, now: Moment) {
+        let expired = self.open.extract_if(|_, open| open.expires <= at);
+        expired.for_each(|(_, mut open)| {
+            let taken = open.grant.demand.amounts;
+            let _freed = open.held.settle(&taken, now.nanos);
+        });
+    }
+
+    fn sweep(&mut self, now: Moment) {
+        if self.scopes.len() >= self.sweep_at.max(FEW) {
+            self.scopes.retain(|_, (_, scope)| {
+                !Arc::get_mut(scope).is_some_and(|scope| scope.is_idle(now))
+            });
+            self.sweep_at = 2 * self.scopes.len();
+        }
+    }
+}
