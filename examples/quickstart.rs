@@ -1,5 +1,5 @@
-//! Three providers behind one client: traffic follows the weights, and one that fails is routed
-//! around. Needs no key and no network.
+//! Three providers behind one client: traffic follows the weights, one that fails is routed around,
+//! and what was asked before is answered from the cache. Needs no key and no network.
 //!
 //! ```text
 //! cargo run --example quickstart
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
+use evenkeel::cache::{LexicalEmbedder, SemanticCache};
 use evenkeel::time::{after, now, sleep_until};
 use evenkeel::{
     CallContext, ChatRequest, ChatResponse, Endpoint, ErrorKind, LlmClient, ProviderError,
@@ -39,6 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .endpoint(
             Endpoint::new(provider_fn("groq", |request, _| answer("groq", request))).weight(1),
         )
+        .cache(SemanticCache::builder().embedder(LexicalEmbedder::default()).build()?)
         .build()?;
 
     let mut served = BTreeMap::new();
@@ -49,6 +51,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
             report.attempts.iter().map(|attempt| attempt.endpoint.as_str()).collect();
         println!("{}  [{} in {:?}]", done.text(), tried.join(" failed, then "), report.total);
         *served.entry(report.served_by.to_string()).or_insert(0) += 1;
+    }
+
+    println!();
+    for again in ["Question 10: explain Rust", "question 10: Explain Rust!", "Explain C"] {
+        let done = client.complete(again).await?;
+        println!("{again:?}: served by {} in {:?}", done.report.served_by, done.report.total);
     }
 
     println!("\nserved by: {served:?}");

@@ -5,3 +5,6 @@ pub mod balancing {}
 
 #[doc = include_str!("guide/quotas_and_queueing.md")]
 pub mod quotas_and_queueing {}
+
+#[doc = include_str!("guide/caching.md")]
+pub mod caching {}
