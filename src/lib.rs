@@ -107,7 +107,6 @@ pub use async_trait::async_trait;
 
 pub use balance::{Balancer, Endpoint};
 pub use cache::SemanticCache;
-pub use cache::SemanticCache;
 pub use chunk::{Chunk, ChunkStream};
 pub use client::{CompletionStream, LlmClient};
 pub use embed::{Embedder, Embedding};
