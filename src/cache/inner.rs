@@ -10,6 +10,7 @@ use crate::cache::answer::StoredAnswer;
 use crate::cache::decision::{AnswerJudge, Decision, Rule, Verification, Verifier};
 use crate::cache::embedding::Guarded;
 use crate::cache::key::{Normalizer, PartitionKey, Secret};
+use crate::cache::lexical::Words;
 use crate::cache::lookup::{HitId, Judged, Ticket};
 use crate::cache::partitions::{Partitions, vector_bytes};
 use crate::cache::search::GreyPair;
@@ -76,14 +77,15 @@ impl Inner {
         now: Instant,
         expires: Instant,
     ) -> Result<(), NotStored> {
-        let Ticket { print, question, similar, tags, embedding, .. } = ticket;
+        let Ticket { print, question, similar, tags, embedding, words, .. } = ticket;
         let partition = similar.then_some(print.partition);
         let bytes = Entry::weight(&answer, question.as_deref(), tags.len());
         let (key, scope) = (print.exact, print.scope);
-        let entry = Entry { key, scope, partition, question, answer, tags, expires, bytes };
+        let entry =
+            Entry { key, scope, partition, question, words: None, answer, tags, expires, bytes };
         let id = self.insert(entry, now).ok_or(NotStored::TooLarge)?;
         if let Some(partition) = partition {
-            self.make_findable(partition, id, embedding.as_ref(), now);
+            self.make_findable(partition, id, embedding.as_ref(), words, now);
         }
         Ok(())
     }
@@ -102,10 +104,11 @@ impl Inner {
         partition: PartitionKey,
         id: EntryId,
         vector: Option<&Embedding>,
+        words: Option<Arc<Words>>,
         now: Instant,
     ) {
         match vector {
-            Some(vector) => self.attach(partition, id, vector, now),
+            Some(vector) => self.attach(partition, id, vector, words, now),
             None => {
                 self.partitions.with(partition, |partition| partition.wait_for_vector(id));
                 self.forget_if_gone(partition, id, now);
@@ -113,10 +116,17 @@ impl Inner {
         }
     }
 
-    /// Gives an entry its vector. Room for it is made first.
-    pub(crate) fn attach(&self, key: PartitionKey, id: EntryId, vector: &Embedding, now: Instant) {
+    /// Gives an entry its vector and its words. Room for them is made first.
+    pub(crate) fn attach(
+        &self,
+        key: PartitionKey,
+        id: EntryId,
+        vector: &Embedding,
+        words: Option<Arc<Words>>,
+        now: Instant,
+    ) {
         let mut removed = Vec::new();
-        let there = self.store.grow(id, vector_bytes(vector.dimensions()), &mut removed);
+        let there = self.store.grow(id, vector_bytes(vector.dimensions()), words, &mut removed);
         self.forget(removed);
         if !there {
             return;

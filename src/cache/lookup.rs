@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::cache::admission::Bypass;
 use crate::cache::answer::StoredAnswer;
 use crate::cache::key::Fingerprint;
-use crate::cache::lexical::Difference;
+use crate::cache::lexical::{Difference, Words};
 use crate::cache::store::EntryId;
 use crate::embed::Embedding;
 
@@ -144,6 +144,8 @@ pub struct Ticket {
     pub(crate) least: f32,
     pub(crate) tags: Box<[u128]>,
     pub(crate) embedding: Option<Embedding>,
+    /// The question's words, once they were looked at.
+    pub(crate) words: Option<Arc<Words>>,
     pub(crate) neighbour: Option<Neighbour>,
 }
 
@@ -173,6 +175,7 @@ impl Ticket {
             least: self.least,
             tags: self.tags.clone(),
             embedding: self.embedding.clone(),
+            words: self.words.clone(),
             neighbour: None,
         }
     }

@@ -84,7 +84,8 @@ impl Inner {
         let key = ticket.print.partition;
         let vector = self.embed(embedder, key, &partition, &question).await?;
         let vector = &*ticket.embedding.insert(vector);
-        let candidates = self.candidates(key, &partition, &question, vector)?;
+        ticket.words = self.words(&question);
+        let candidates = self.candidates(key, &partition, ticket.words.as_deref(), vector)?;
         match self.judge(candidates, ticket) {
             Found::Hit(candidate) => {
                 self.store.touch(candidate.id);
@@ -125,10 +126,16 @@ impl Inner {
         let mut vectors = vectors.into_iter();
         let vector = vectors.next();
         let end = now();
-        for ((id, _), vector) in known.iter().zip(vectors) {
-            self.attach(key, *id, &vector, end);
+        for ((id, text), vector) in known.iter().zip(vectors) {
+            self.attach(key, *id, &vector, self.words(text), end);
         }
         vector
+    }
+
+    /// A question's words, where anything looks at them.
+    fn words(&self, question: &str) -> Option<Arc<Words>> {
+        let reads = Rule::reads_words(self.policies.decision) || self.verifier.is_some();
+        reads.then(|| Arc::new(Words::of(question)))
     }
 
     /// The nearest entries that are still there, nearest first. Those that have left in the meantime
@@ -137,14 +144,12 @@ impl Inner {
         &self,
         key: PartitionKey,
         partition: &Partition,
-        question: &str,
+        words: Option<&Words>,
         vector: &Embedding,
     ) -> Option<Vec<Candidate>> {
         let decision = self.policies.decision;
         let from = self.verifier.as_ref().map_or(f32::INFINITY, |(_, verify)| verify.from);
         let floor = Rule::floor(decision).min(from);
-        let reads = Rule::reads_words(decision) || self.verifier.is_some();
-        let words = reads.then(|| Words::of(question));
         let at = now();
         loop {
             let Some(near) = partition.nearest(vector, CANDIDATES, floor) else {
@@ -153,7 +158,7 @@ impl Inner {
             };
             let many = near.len();
             let look = |near: Match| {
-                let found = self.candidate(key, near, words.as_ref(), at);
+                let found = self.candidate(key, near, words, at);
                 if found.is_none() {
                     self.partitions.remove(key, EntryId(near.key));
                     // This one's partition may have been replaced by another under the same key.
@@ -177,11 +182,17 @@ impl Inner {
     ) -> Option<Candidate> {
         let id = EntryId(near.key);
         // The partition is looked at again: whatever an index says, nothing crosses it.
-        let (question, answer) = self.store.view(id, at, |entry| {
+        let look = |entry: &Entry| {
             let here = entry.partition == Some(key);
-            here.then(|| Some((entry.question.clone()?, Arc::clone(&entry.answer))))?
-        })??;
-        let difference = words.map(|words| Difference::of(words, &Words::of(&question)));
+            let answer = Arc::clone(&entry.answer);
+            here.then(|| Some((entry.question.clone()?, entry.words.clone(), answer)))?
+        };
+        let (question, stored, answer) = self.store.view(id, at, look)??;
+        // Whoever has a vector was given its words before.
+        let difference = match words {
+            Some(words) => Some(Difference::of(words, stored?.as_ref())),
+            None => None,
+        };
         Some(Candidate { id, similarity: near.similarity, difference, question, answer })
     }
 

@@ -151,6 +151,7 @@ impl SemanticCache {
             least: least_similarity(options.cache),
             tags: self.inner.secret.labels(&self.scope, options.tenant.as_ref(), tags),
             embedding: None,
+            words: None,
             neighbour: None,
         }
     }

@@ -187,12 +187,13 @@ impl Record {
             scope: ScopeKey(self.scope.into()),
             partition,
             question: self.question.map(Arc::from),
+            words: None,
             answer: Arc::new(self.answer),
             tags: self.tags.into_iter().map(u128::from).collect(),
             expires: after(now, left),
         };
         if let (Some(id), Some(partition)) = (inner.insert(entry, now), partition) {
-            inner.make_findable(partition, id, None, now);
+            inner.make_findable(partition, id, None, None, now);
         }
     }
 }

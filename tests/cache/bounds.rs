@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use evenkeel::cache::{Invalidate, Lookup, SemanticCache};
+use evenkeel::cache::{Decision, Invalidate, Lookup, SemanticCache};
 use evenkeel::{CallOptions, ChatResponse};
 use proptest::prelude::*;
 
@@ -213,4 +213,23 @@ async fn eviction_keeps_more_of_a_skewed_trace_than_lru() {
     }
     let hits = cache.stats().exact_hits;
     assert!(hits as f64 > 1.1 * f64::from(lru_hits), "{hits} against {lru_hits}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_words_that_are_kept_for_comparison_count() {
+    let grown_by = async |decision| {
+        let cache = SemanticCache::builder()
+            .embedder(Angles::default())
+            .decision(decision)
+            .build()
+            .unwrap();
+        let options = CallOptions::new();
+        ask_or_store(&cache, &ask("some words of a stored question @0"), &options, "a").await;
+        let before = cache.stats().bytes;
+        let _ = cache.lookup(&ask("far @90"), &options).await;
+        cache.stats().bytes - before
+    };
+    let vector = grown_by(Decision::Threshold(0.9)).await;
+    let with_words = grown_by(Decision::tiered()).await;
+    assert!(with_words > vector + 7 * 16, "{with_words} bytes beside {vector}");
 }

@@ -36,6 +36,12 @@ pub(crate) fn added(effort: Effort, theirs: impl FnMut(), ours: impl FnMut()) ->
     compare(effort, theirs, ours, |their_time, our_time| our_time - their_time)
 }
 
+/// How many nanoseconds one run of `work` takes.
+pub(crate) fn time(effort: Effort, mut work: impl FnMut()) -> f64 {
+    let runs = batch_size(effort.batch, &mut work);
+    median((0..effort.rounds).map(|_| time_per_run(runs, &mut work)).collect())
+}
+
 /// The median over the rounds of what `of` makes of their time and ours.
 fn compare(
     effort: Effort,

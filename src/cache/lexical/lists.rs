@@ -1,9 +1,4 @@
-//! What the rules know of English. Sorted, so that a word is found by bisection.
-
-/// Whether a sorted list has `word`.
-pub(super) fn has(list: &[&str], word: &str) -> bool {
-    list.binary_search(&word).is_ok()
-}
+//! What the rules know of English.
 
 /// Words that carry the grammar of a question, or its politeness, and not its subject.
 pub(super) const EMPTY: &[&str] = &[
@@ -280,24 +275,11 @@ pub(super) const CALENDAR: &[&str] = &[
 ];
 
 /// Numbers as words.
-pub(super) fn number(word: &str) -> Option<u32> {
-    let small = |list: &[&str], first: u32| {
-        list.iter().zip(first..).find(|(name, _)| **name == word).map(|(_, number)| number)
-    };
-    let tens = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
-    small(UP_TO_NINETEEN, 0)
-        .or_else(|| small(&tens, 2).map(|tens| tens * 10))
-        .or_else(|| small(ORDINALS, 1))
-        .or(match word {
-            "once" | "single" => Some(1),
-            "twice" | "double" => Some(2),
-            "triple" => Some(3),
-            "hundred" => Some(100),
-            "thousand" => Some(1_000),
-            "million" => Some(1_000_000),
-            "billion" => Some(1_000_000_000),
-            _ => None,
-        })
+pub(super) fn numbers() -> impl Iterator<Item = (&'static str, u32)> {
+    let counted = |list: &'static [&'static str], first: u32| list.iter().copied().zip(first..);
+    let tens = counted(TENS, 2).map(|(word, tens)| (word, tens * 10));
+    let rest = OTHER_NUMBERS.iter().copied();
+    counted(UP_TO_NINETEEN, 0).chain(tens).chain(counted(ORDINALS, 1)).chain(rest)
 }
 
 const UP_TO_NINETEEN: &[&str] = &[
@@ -323,8 +305,23 @@ const UP_TO_NINETEEN: &[&str] = &[
     "nineteen",
 ];
 
+const TENS: &[&str] =
+    &["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
+
 const ORDINALS: &[&str] = &[
     "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
+];
+
+const OTHER_NUMBERS: &[(&str, u32)] = &[
+    ("once", 1),
+    ("single", 1),
+    ("twice", 2),
+    ("double", 2),
+    ("triple", 3),
+    ("hundred", 100),
+    ("thousand", 1_000),
+    ("million", 1_000_000),
+    ("billion", 1_000_000_000),
 ];
 
 /// Words in front of where something goes to or comes from, or of what it is compared with.

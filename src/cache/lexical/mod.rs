@@ -7,6 +7,9 @@
 
 mod difference;
 mod lists;
+mod pair;
+mod places;
+mod vocabulary;
 mod words;
 
 pub use difference::{Conflict, Difference};

@@ -1,14 +1,10 @@
 //! A text as the words the rules look at.
 
-use std::collections::HashMap;
-use std::ops::Range;
-use std::sync::LazyLock;
-
-use super::lists::{self, CALENDAR, DIRECTIONS, EMPTY, INTERCHANGEABLE, NEGATIVE};
+use super::vocabulary::{AMBIGUOUS, Senses, Vocabulary};
 
 /// Questions are short; what follows this many words is compared by similarity alone. Texts cut here
 /// are never taken for the same.
-const MOST_WORDS: usize = 256;
+pub(super) const MOST_WORDS: usize = 256;
 
 /// A text in lower case, and what its words are.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,9 +16,13 @@ pub(crate) struct Words {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Word {
-    range: Range<u32>,
-    /// How much of it is its stem.
+    start: u32,
+    end: u32,
+    /// Where its stem ends.
     stem: u32,
+    pub(super) senses: Senses,
+    /// Its first byte: most words differ in it, and it lies at hand.
+    pub(super) first: u8,
     pub(super) kind: Kind,
     /// What it asks for, where it is a word that asks.
     pub(super) asks: Option<Asks>,
@@ -60,11 +60,16 @@ pub(super) enum Kind {
     Content,
 }
 
+impl Word {
+    pub(super) const fn len(&self) -> u32 {
+        self.end - self.start
+    }
+}
+
 impl Words {
     /// Linear in the text.
     pub(crate) fn of(text: &str) -> Self {
-        let mut words =
-            Self { lower: String::with_capacity(text.len()), words: Vec::new(), cut: false };
+        let mut words = Self { lower: String::new(), words: Vec::new(), cut: false };
         let mut starts_sentence = true;
         let mut pieces = Pieces { rest: text };
         while let Some(piece) = pieces.next() {
@@ -83,39 +88,50 @@ impl Words {
             }
         }
         words.forgive_titles();
+        words.lower.shrink_to_fit();
+        words.words.shrink_to_fit();
         words
     }
 
+    /// Bytes of memory, those on the heap included.
+    pub(crate) const fn bytes(&self) -> usize {
+        size_of::<Self>() + self.lower.capacity() + self.words.capacity() * size_of::<Word>()
+    }
+
     pub(super) fn text(&self, word: &Word) -> &str {
-        &self.lower[word.range.start as usize..word.range.end as usize]
+        &self.lower[word.start as usize..word.end as usize]
     }
 
     pub(super) fn stem(&self, word: &Word) -> &str {
-        &self.text(word)[..word.stem as usize]
-    }
-
-    /// The stem, or the one that stands for all words of its meaning.
-    pub(super) fn meaning(&self, word: &Word) -> &str {
-        static SAME: LazyLock<HashMap<&str, &str>> = LazyLock::new(interchangeable);
-        let stem = self.stem(word);
-        SAME.get(stem).copied().unwrap_or(stem)
+        &self.lower[word.start as usize..word.stem as usize]
     }
 
     fn add(&mut self, word: &str, starts_sentence: bool) {
         let start = self.lower.len();
-        for c in word.chars().filter(|c| !is_apostrophe(*c)) {
-            self.lower.extend(c.to_lowercase());
-        }
+        self.push_lower(word);
         let text = &self.lower[start..];
         let kind = kind(text, word, self.words.last().map(|word| word.kind));
-        let stem = stem_length(text) as u32;
+        let stem = stem_length(text);
+        let senses = Vocabulary::get().senses(&text[..stem]);
         let capital = word.chars().next().is_some_and(char::is_uppercase);
         let alone = word.chars().count() == 1;
         let several = word.chars().skip(1).any(char::is_uppercase);
         let name = capital && !alone && (!starts_sentence || several);
         let asks = self.asks(text);
-        let range = start as u32..self.lower.len() as u32;
-        self.words.push(Word { range, stem, kind, asks, name });
+        let first = text.bytes().next().unwrap_or_default();
+        let [start, end, stem] = [start, self.lower.len(), start + stem].map(|at| at as u32);
+        self.words.push(Word { start, end, stem, senses, first, kind, asks, name });
+    }
+
+    fn push_lower(&mut self, word: &str) {
+        let start = self.lower.len();
+        if word.is_ascii() && !word.contains(is_apostrophe) {
+            self.lower.push_str(word);
+            return self.lower[start..].make_ascii_lowercase();
+        }
+        for c in word.chars().filter(|c| !is_apostrophe(*c)) {
+            self.lower.extend(c.to_lowercase());
+        }
     }
 
     fn asks(&self, word: &str) -> Option<Asks> {
@@ -148,29 +164,12 @@ fn kind(lower: &str, written: &str, before: Option<Kind>) -> Kind {
     // "7am" is a number and a moment, "I am" is neither; "May" is a month, "may" is not.
     let moment = match lower {
         "am" => before == Some(Kind::Digits),
-        "may" | "march" => written.starts_with('M'),
-        _ => lists::has(CALENDAR, lower),
+        _ => AMBIGUOUS.contains(&lower) && written.starts_with('M'),
     };
     if moment {
         return Kind::Calendar;
     }
-    if lists::has(NEGATIVE, lower) {
-        return Kind::Negative;
-    }
-    if lists::has(DIRECTIONS, lower) {
-        return Kind::Direction;
-    }
-    if lists::has(EMPTY, lower) {
-        return Kind::Empty;
-    }
-    lists::number(lower).map_or(Kind::Content, Kind::Number)
-}
-
-fn interchangeable() -> HashMap<&'static str, &'static str> {
-    let stem = |word: &'static str| &word[..stem_length(word)];
-    let groups = INTERCHANGEABLE.split_whitespace().filter_map(|group| group.split_once(':'));
-    let pairs = groups.flat_map(|(word, others)| others.split(',').map(move |o| (o, word)));
-    pairs.map(|(other, word)| (stem(other), stem(word))).collect()
+    Vocabulary::get().kind(lower).unwrap_or(Kind::Content)
 }
 
 /// Endings that do not change what a word is about, longest first, with what must stay in front.

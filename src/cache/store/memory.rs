@@ -1,8 +1,11 @@
 //! The shards behind their locks.
 
+use std::sync::Arc;
+
 use super::shard::{Entry, EntryId, Found, Gone, MOST_PLACES, MOST_SHARDS, Removed, Shard};
 use super::shares::Held;
 use crate::cache::key::{ExactKey, PartitionKey};
+use crate::cache::lexical::Words;
 use crate::sync::Mutex;
 use crate::time::Instant;
 
@@ -81,9 +84,15 @@ impl MemoryStore {
         self.of_key(entry.key).lock().insert(entry, now, removed)
     }
 
-    /// Counts `bytes` more for an entry. False when it has left.
-    pub(crate) fn grow(&self, id: EntryId, bytes: usize, removed: &mut Vec<Removed>) -> bool {
-        self.of_id(id).is_some_and(|shard| shard.lock().grow(id, bytes, removed))
+    /// Counts a vector of `bytes` for an entry, and gives it its words. False when it has left.
+    pub(crate) fn grow(
+        &self,
+        id: EntryId,
+        bytes: usize,
+        words: Option<Arc<Words>>,
+        removed: &mut Vec<Removed>,
+    ) -> bool {
+        self.of_id(id).is_some_and(|shard| shard.lock().grow(id, bytes, words, removed))
     }
 
     /// Keeps an entry for the very same question only. The partition it leaves.

@@ -8,6 +8,7 @@ use super::fifo::S3Fifo;
 use super::shares::{Held, Shares};
 use crate::cache::answer::StoredAnswer;
 use crate::cache::key::{ExactKey, PartitionKey, ScopeKey};
+use crate::cache::lexical::Words;
 use crate::time::Instant;
 
 /// Keys are hashes already.
@@ -69,12 +70,14 @@ pub(crate) struct Entry {
     pub(crate) scope: ScopeKey,
     /// Where similar questions look for it; `None` where they may not.
     pub(crate) partition: Option<PartitionKey>,
-    /// The last user text, for the rules that compare words.
+    /// The last user text.
     pub(crate) question: Option<Arc<str>>,
+    /// Its words, for the rules that compare them: once it has a vector, where there are such rules.
+    pub(crate) words: Option<Arc<Words>>,
     pub(crate) answer: Arc<StoredAnswer>,
     pub(crate) tags: Box<[u128]>,
     pub(crate) expires: Instant,
-    /// What it counts for, its vector included.
+    /// What it counts for, its vector and its words included.
     pub(crate) bytes: usize,
 }
 
@@ -83,7 +86,7 @@ pub(crate) struct Entry {
 const OVERHEAD: usize = size_of::<Slot>() + 2 * size_of::<(ExactKey, u32)>() + 96;
 
 impl Entry {
-    /// What an entry counts for before it has a vector.
+    /// What an entry counts for before it has a vector and words.
     pub(crate) fn weight(answer: &StoredAnswer, question: Option<&str>, tags: usize) -> usize {
         OVERHEAD + answer.bytes() + question.map_or(0, str::len) + tags * size_of::<u128>()
     }
@@ -215,9 +218,16 @@ impl Shard {
         self.id(place)
     }
 
-    /// Counts `bytes` more for an entry, at the cost of others. False when it is no longer there, be
-    /// it that there was no room.
-    pub(super) fn grow(&mut self, id: EntryId, bytes: usize, removed: &mut Vec<Removed>) -> bool {
+    /// Counts a vector of `bytes` for an entry, and gives it its words, at the cost of others. False
+    /// when it is no longer there, be it that there was no room.
+    pub(super) fn grow(
+        &mut self,
+        id: EntryId,
+        bytes: usize,
+        words: Option<Arc<Words>>,
+        removed: &mut Vec<Removed>,
+    ) -> bool {
+        let bytes = bytes + words.as_ref().map_or(0, |words| words.bytes());
         while self.is_current(id) && self.held.bytes.saturating_add(bytes) > self.most.bytes {
             let Some(scope) = self.slots[id.place() as usize].entry.as_ref().map(|e| e.scope)
             else {
@@ -229,6 +239,7 @@ impl Shard {
             return false;
         }
         if let Some(entry) = &mut self.slots[id.place() as usize].entry {
+            entry.words = words;
             entry.bytes += bytes;
             self.held.bytes += bytes;
             self.shares.grow(entry.scope, bytes);

@@ -1,6 +1,8 @@
 //! What is compared, one file a subject.
 
 pub(crate) mod complete;
+pub(crate) mod eviction;
+pub(crate) mod hit;
 pub(crate) mod pick;
 pub(crate) mod queue;
 pub(crate) mod quota;

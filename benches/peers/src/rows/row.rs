@@ -1,6 +1,6 @@
 //! One line of the comparison.
 
-use super::{complete, pick, queue, quota, vector};
+use super::{complete, eviction, hit, pick, queue, quota, vector};
 use crate::measure::Effort;
 
 /// One line of the comparison.
@@ -41,7 +41,16 @@ impl Goal {
 
 /// Every row, in the order of the output.
 pub(crate) fn all() -> impl Iterator<Item = &'static Row> {
-    [pick::ROWS, quota::ROWS, queue::ROWS, vector::ROWS, complete::ROWS].into_iter().flatten()
+    let subjects = [
+        pick::ROWS,
+        quota::ROWS,
+        queue::ROWS,
+        vector::ROWS,
+        complete::ROWS,
+        hit::ROWS,
+        eviction::ROWS,
+    ];
+    subjects.into_iter().flatten()
 }
 
 #[cfg(test)]
