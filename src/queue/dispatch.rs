@@ -151,16 +151,10 @@ impl Desk {
             Asked::InOrder => None,
             Asked::FirstAnd(_) => lane.opens(),
         };
-        let mut asked = 0;
-        for (id, seat) in self.state.order(lane, room, now).chain(newcomer) {
+        // One that comes back may pause, which is no reason for the others to wait.
+        let most = lane.returning().len() + most;
+        for (id, seat) in self.state.order(lane, room, now).take(most).chain(newcomer) {
             let is_newcomer = newcomer.is_some_and(|(newcomer, _)| newcomer == id);
-            // One that comes back may pause, which is no reason for the others to wait.
-            if !seat.waiting.returns && !is_newcomer {
-                if asked == most {
-                    continue;
-                }
-                asked += 1;
-            }
             let waited = now.saturating_duration_since(seat.waiting.since);
             if seat.waiting.deadline <= now {
                 return Answer::Refused(id, Refused::TimedOut { waited });

@@ -164,7 +164,7 @@ impl Lane {
     }
 
     /// Waiters that have passed before.
-    pub(crate) fn returning(&self) -> impl Iterator<Item = WaiterId> {
+    pub(crate) fn returning(&self) -> impl ExactSizeIterator<Item = WaiterId> {
         self.returning.iter().map(|&(_, id)| id)
     }
 

@@ -2,7 +2,8 @@
 //!
 //! One running sum would have every addition wait for the one before. The bodies are generic in the
 //! number of partial sums and in whether a product and its addition are one instruction, and are
-//! inlined into the functions of each instruction set.
+//! inlined into the functions of each instruction set. They have no closures: one that is not inlined
+//! is compiled for the lowest instruction set, where a fused product is a call into the C library.
 
 /// Partial sums that fill eight of the sixteen 128-bit registers of x86-64, and as many of NEON.
 const LANES: usize = 16;
@@ -41,21 +42,28 @@ pub(super) fn dot_four_in<const LANES: usize, const FUSED: bool>(
 ) -> [f32; 4] {
     let (chunks, rest) = a.as_chunks::<LANES>();
     // As long as `a`, so that the compiler sees one length and checks no index in the loop.
-    let cut = rows.map(|row| &row.as_chunks::<LANES>().0[..chunks.len()]);
+    let [first, second, third, fourth] = rows;
+    let cut = [
+        &first.as_chunks::<LANES>().0[..chunks.len()],
+        &second.as_chunks::<LANES>().0[..chunks.len()],
+        &third.as_chunks::<LANES>().0[..chunks.len()],
+        &fourth.as_chunks::<LANES>().0[..chunks.len()],
+    ];
     let mut sums = [[0.0; LANES]; 4];
     for (at, a) in chunks.iter().enumerate() {
-        for (sums, row) in sums.iter_mut().zip(cut) {
+        for row in 0..4 {
             for lane in 0..LANES {
-                sums[lane] = add_product::<FUSED>(sums[lane], a[lane], row[at][lane]);
+                sums[row][lane] =
+                    add_product::<FUSED>(sums[row][lane], a[lane], cut[row][at][lane]);
             }
         }
     }
     let start = a.len() - rest.len();
-    let mut row = 0;
-    sums.map(|sums| {
-        row += 1;
-        total(sums) + short::<FUSED>(rest, &rows[row - 1][start..])
-    })
+    let mut products = [0.0; 4];
+    for row in 0..4 {
+        products[row] = total(sums[row]) + short::<FUSED>(rest, &rows[row][start..]);
+    }
+    products
 }
 
 /// `[a.b, a.a, b.b]`
@@ -71,7 +79,11 @@ pub(super) fn products_in<const LANES: usize, const FUSED: bool>(a: &[f32], b: &
         }
     }
     let rests = [(rest_of_a, rest_of_b), (rest_of_a, rest_of_a), (rest_of_b, rest_of_b)];
-    [0, 1, 2].map(|of| total(sums[of]) + short::<FUSED>(rests[of].0, rests[of].1))
+    let mut products = [0.0; 3];
+    for of in 0..3 {
+        products[of] = total(sums[of]) + short::<FUSED>(rests[of].0, rests[of].1);
+    }
+    products
 }
 
 /// What is left over by a larger number of lanes: eight at a time, then one by one.
@@ -87,8 +99,11 @@ fn short<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
             sums[lane] = add_product::<FUSED>(sums[lane], a[lane], b[lane]);
         }
     }
-    let rests = rest_of_a.iter().zip(rest_of_b);
-    rests.fold(total(sums), |sum, (&a, &b)| add_product::<FUSED>(sum, a, b))
+    let mut sum = total(sums);
+    for (&a, &b) in rest_of_a.iter().zip(rest_of_b) {
+        sum = add_product::<FUSED>(sum, a, b);
+    }
+    sum
 }
 
 /// Fused only where the instruction exists: elsewhere `mul_add` is a call into the C library.
