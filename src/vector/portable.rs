@@ -88,7 +88,7 @@ pub(super) fn products_in<const LANES: usize, const FUSED: bool>(a: &[f32], b: &
 
 /// What is left over by a larger number of lanes: eight at a time, then one by one.
 #[inline(always)]
-fn short<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn short<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
     if a.is_empty() {
         return 0.0;
     }
@@ -114,7 +114,7 @@ fn add_product<const FUSED: bool>(sum: f32, a: f32, b: f32) -> f32 {
 
 /// Halves until one is left: as many dependent additions as the logarithm of `LANES`.
 #[inline(always)]
-fn total<const LANES: usize>(mut sums: [f32; LANES]) -> f32 {
+pub(super) fn total<const LANES: usize>(mut sums: [f32; LANES]) -> f32 {
     let mut left = LANES;
     while left > 1 {
         left /= 2;
