@@ -41,8 +41,8 @@ fn zipf(exponent: f64) -> Vec<u32> {
     });
     let upto: Vec<f64> = weights.collect();
     let rng = Rng::from_seed(7);
-    let draw = |_| upto.partition_point(|&weight| weight < rng.unit() * sum) as u32;
-    (0..ASKED).map(draw).collect()
+    let draw = |drawn: f64| upto.partition_point(|&weight| weight < drawn) as u32;
+    (0..ASKED).map(|_| draw(rng.unit() * sum)).collect()
 }
 
 /// The part of a trace for which `asked` says that it was there.
