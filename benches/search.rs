@@ -13,7 +13,7 @@ use std::thread;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use evenkeel::Embedding;
 use evenkeel::rng::Rng;
-use evenkeel::vector::{VectorIndex, dot};
+use evenkeel::vector::{ExactIndex, dot};
 
 const THRESHOLD: f32 = 0.9;
 
@@ -115,8 +115,8 @@ impl Data {
         Self { entries, queries }
     }
 
-    fn index(&self) -> VectorIndex {
-        let index = VectorIndex::new(self.entries[0].dimensions()).expect("some dimensions");
+    fn index(&self) -> ExactIndex {
+        let index = ExactIndex::new(self.entries[0].dimensions()).expect("some dimensions");
         let entries = (0..).zip(&self.entries);
         entries.for_each(|(key, vector)| index.insert(key, vector).expect("it fits"));
         index

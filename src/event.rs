@@ -127,6 +127,20 @@ pub enum Event<'a> {
         /// How long the state lasts at the most; `None` when only a change ends it.
         lasts: Option<Duration>,
     },
+    /// A store that instances share did not answer, or not what it was given.
+    StoreFailed {
+        /// Which one: `"quota"`, `"cache"`, `"index"` or `"facts"`.
+        store: &'static str,
+        /// `"unreachable"`, `"late"`, `"refused"` or `"garbled"`.
+        why: &'static str,
+    },
+    /// A store that instances share is no longer asked, or is asked again.
+    StoreState {
+        /// As in [`StoreFailed`](Self::StoreFailed).
+        store: &'static str,
+        /// `"open"` where it is not asked, `"closed"` where it is.
+        state: &'static str,
+    },
     /// A call ended, whichever way.
     CallEnded {
         /// `"success"`, an error's label, or `"cancelled"`.

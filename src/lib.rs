@@ -42,6 +42,7 @@
 //! * [`quota`], [`queue`]: what each tenant may use, and who goes first when calls have to wait.
 //! * [`error`], [`admission`]: how calls and attempts fail; [`outcome`]: the one table of what a failure leads to.
 //! * [`report`]: who served a call, what was tried, and how long each part took.
+//! * [`remote`]: the deadline and the breaker in front of every store that instances share.
 //! * [`event`]: every decision, for an observer of yours.
 //! * [`duration`]: durations as configuration files spell them, for your own files too.
 //! * [`time`] and [`rng`]: the only doors to the clock and to randomness, so that tests replay.
@@ -71,6 +72,7 @@ pub mod options;
 pub mod outcome;
 pub mod rate;
 pub mod rate_limits;
+pub mod remote;
 pub mod report;
 pub mod request;
 pub mod response;

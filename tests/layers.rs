@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
         "options",
         "chunk",
         "rate",
+        "remote",
     ],
     &["provider", "embed"],
     &["balance", "cache", "vector", "quota", "queue"],

@@ -11,7 +11,7 @@ use crate::cache::key::PartitionKey;
 use crate::cache::store::{EntryId, Identity};
 use crate::embed::Embedding;
 use crate::sync::Mutex;
-use crate::vector::{Match, VectorIndex};
+use crate::vector::{ExactIndex, Match};
 
 /// What an index keeps for a vector beside its coordinates.
 const VECTOR_OVERHEAD: usize = 128;
@@ -34,7 +34,7 @@ pub(crate) struct Partitions {
 /// Conversations that nobody repeats are therefore never embedded.
 #[derive(Debug, Default)]
 pub(crate) struct Partition {
-    index: OnceLock<VectorIndex>,
+    index: OnceLock<ExactIndex>,
     /// With how often they waited in vain. Not more than there are entries.
     waiting: Mutex<BTreeMap<EntryId, u8>>,
 }
@@ -102,7 +102,7 @@ impl Partition {
         let index = match self.index.get() {
             Some(index) => index,
             None => {
-                let Ok(index) = VectorIndex::new(vector.dimensions()) else { return false };
+                let Ok(index) = ExactIndex::new(vector.dimensions()) else { return false };
                 self.index.get_or_init(|| index)
             }
         };
@@ -134,7 +134,7 @@ impl Partition {
     }
 
     fn vectors(&self) -> usize {
-        self.index.get().map_or(0, VectorIndex::len)
+        self.index.get().map_or(0, ExactIndex::len)
     }
 }
 

@@ -32,7 +32,7 @@ const SAMPLE: usize = 4_096;
 ///
 /// All methods take `&self`; share it in an `Arc`. Searches block nobody and are blocked by nobody:
 /// each sees the index as it was at one instant, when it began. Changes wait for one another.
-pub struct VectorIndex {
+pub struct ExactIndex {
     kernels: &'static Kernels,
     /// Up to so many entries are all read.
     read_whole: usize,
@@ -50,7 +50,7 @@ struct Writer {
     framed_at: usize,
 }
 
-impl VectorIndex {
+impl ExactIndex {
     /// An empty index for vectors of so many dimensions.
     ///
     /// # Errors
@@ -221,10 +221,10 @@ impl Writer {
     }
 }
 
-impl fmt::Debug for VectorIndex {
+impl fmt::Debug for ExactIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries = self.entries.load();
-        f.debug_struct("VectorIndex")
+        f.debug_struct("ExactIndex")
             .field("dimensions", &entries.dimensions())
             .field("len", &entries.len())
             .finish_non_exhaustive()

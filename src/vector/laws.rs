@@ -8,20 +8,20 @@ use crate::embed::Embedding;
 use crate::rng::Rng;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::vector::arch::{available, kernels};
-use crate::vector::{Match, VectorError, VectorIndex, dot};
+use crate::vector::{ExactIndex, Match, VectorError, dot};
 
 /// Few enough that a test passes the size where codes begin, at any number of dimensions.
 const READ_WHOLE: usize = 10;
 
 /// An index, and what it ought to hold.
 struct Pair {
-    index: VectorIndex,
+    index: ExactIndex,
     model: BTreeMap<u64, Embedding>,
 }
 
 impl Pair {
     fn new(dimensions: usize) -> Self {
-        let index = VectorIndex::with(dimensions, kernels(), READ_WHOLE).unwrap();
+        let index = ExactIndex::with(dimensions, kernels(), READ_WHOLE).unwrap();
         Self { index, model: BTreeMap::new() }
     }
 
@@ -183,7 +183,7 @@ fn every_kernel_finds_the_same() {
     let rng = Rng::from_seed(4);
     let vectors: Vec<_> = (0..200).map(|_| unit(clustered, &rng, 48)).collect();
     let mut answers = available().map(|kernels| {
-        let index = VectorIndex::with(48, kernels, READ_WHOLE).unwrap();
+        let index = ExactIndex::with(48, kernels, READ_WHOLE).unwrap();
         (0..).zip(&vectors).for_each(|(key, vector)| index.insert(key, vector).unwrap());
         let found = index.top_above(&vectors[7], 50, 0.9).unwrap();
         found.into_iter().map(|found| found.key).collect::<Vec<_>>()
@@ -195,10 +195,10 @@ fn every_kernel_finds_the_same() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let most = 1 << 16;
-    let refused = |dimensions| VectorIndex::new(dimensions).unwrap_err();
+    let refused = |dimensions| ExactIndex::new(dimensions).unwrap_err();
     assert_eq!(refused(0), VectorError::DimensionsOutOfRange { dimensions: 0, most });
     assert_eq!(refused(most + 1), VectorError::DimensionsOutOfRange { dimensions: most + 1, most });
-    let index = VectorIndex::new(2).unwrap();
+    let index = ExactIndex::new(2).unwrap();
     let three = unit(random, &Rng::from_seed(1), 3);
     let wrong = VectorError::Dimensions { expected: 2, found: 3 };
     assert_eq!(index.insert(1, &three), Err(wrong));
@@ -214,7 +214,7 @@ fn what_does_not_fit_is_refused() {
 #[test]
 fn a_key_holds_its_last_vector() {
     let rng = Rng::from_seed(2);
-    let index = VectorIndex::new(8).unwrap();
+    let index = ExactIndex::new(8).unwrap();
     let [old, new] = [0, 1].map(|_| unit(random, &rng, 8));
     index.insert(5, &old).unwrap();
     index.insert(5, &new).unwrap();
@@ -239,7 +239,7 @@ fn a_cleared_index_starts_anew() {
 #[test]
 fn memory_is_the_vectors_and_128_bytes_an_entry() {
     let rng = Rng::from_seed(8);
-    let index = VectorIndex::new(384).unwrap();
+    let index = ExactIndex::new(384).unwrap();
     for key in 0..2_000_u64 {
         index.insert(key, &unit(random, &rng, 384)).unwrap();
         let entries = key as usize + 1;
@@ -257,7 +257,7 @@ fn a_search_sees_what_was_there_all_along_and_nothing_removed_before() {
     const FIXED: u64 = 60;
     const ROUNDS: u64 = 400;
     let rng = Rng::from_seed(11);
-    let index = VectorIndex::with(16, kernels(), READ_WHOLE).unwrap();
+    let index = ExactIndex::with(16, kernels(), READ_WHOLE).unwrap();
     let vectors: Vec<_> = (0..2 * FIXED).map(|_| unit(random, &rng, 16)).collect();
     // Passing entries first, so that every removal moves one of the others into the gap.
     let order = (FIXED..2 * FIXED).chain(0..FIXED);

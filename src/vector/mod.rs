@@ -1,14 +1,14 @@
 //! Vectors compared, and the most similar of many found.
 //!
-//! [`dot`] and [`cosine`] compare two slices, [`dot_four`] one with four. [`VectorIndex`] holds unit
+//! [`dot`] and [`cosine`] compare two slices, [`dot_four`] one with four. [`ExactIndex`] holds unit
 //! vectors ([`Embedding`](crate::embed::Embedding)s) by key and finds those whose cosine with
 //! another is not below a threshold.
 //!
 //! ```
 //! use evenkeel::Embedding;
-//! use evenkeel::vector::VectorIndex;
+//! use evenkeel::vector::ExactIndex;
 //!
-//! let index = VectorIndex::new(2)?;
+//! let index = ExactIndex::new(2)?;
 //! index.insert(7, &Embedding::new(vec![3.0, 4.0])?)?;
 //! index.insert(8, &Embedding::new(vec![-4.0, 3.0])?)?;
 //!
@@ -68,6 +68,6 @@ mod search;
 mod slack;
 
 pub use error::VectorError;
-pub use index::VectorIndex;
+pub use index::ExactIndex;
 pub use leaders::Match;
 pub use product::{cosine, dot, dot_four};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use evenkeel::async_trait;
 use evenkeel::quota::Amounts;
-use evenkeel::quota::store::{Demand, Grant, MemoryQuotaStore, QuotaStore, StoreError, Verdict};
+use evenkeel::quota::store::{Demand, Grant, MemoryQuotaStore, QuotaStore, Verdict};
+use evenkeel::remote::StoreError;
 use evenkeel::testing::conformance;
 
 #[tokio::test(start_paused = true)]

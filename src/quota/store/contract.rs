@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::quota::amounts::Amounts;
 use crate::quota::denied::{Denied, Level};
 use crate::quota::limits::Limits;
+use crate::remote::StoreError;
 
 /// Where quotas are kept that several instances share.
 ///
@@ -128,21 +129,6 @@ impl Grant {
     pub const fn new(demand: Arc<Demand>, places: Vec<u64>) -> Self {
         Self { demand, places }
     }
-}
-
-/// Why a store did not answer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// It could not be reached, or the connection broke.
-    #[error("the quota store could not be reached")]
-    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It did not answer in time.
-    #[error("the quota store did not answer within {0:?}")]
-    Late(Duration),
-    /// Its answer made no sense.
-    #[error("the quota store answered what cannot be understood")]
-    Garbled(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// What a limit does while its store does not answer.

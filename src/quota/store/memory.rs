@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::contract::{Demand, Grant, QuotaStore, StoreError, StoredScope, Verdict};
+use super::contract::{Demand, Grant, QuotaStore, StoredScope, Verdict};
 use crate::quota::amounts::Amounts;
 use crate::quota::denied::Denied;
 use crate::quota::held::{CallScopes, Held};
@@ -13,6 +13,7 @@ use crate::quota::limits::Limits;
 use crate::quota::plan::{Plan, Shared};
 use crate::quota::scope::{Moment, Scope};
 use crate::quota::succession::succeed;
+use crate::remote::StoreError;
 use crate::sync::Mutex;
 use crate::time::{Instant, after, now, wall_clock};
 

@@ -20,5 +20,5 @@
 mod contract;
 mod memory;
 
-pub use contract::{Demand, Grant, OnStoreFailure, QuotaStore, StoreError, StoredScope, Verdict};
+pub use contract::{Demand, Grant, OnStoreFailure, QuotaStore, StoredScope, Verdict};
 pub use memory::MemoryQuotaStore;

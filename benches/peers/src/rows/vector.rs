@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use evenkeel::Embedding;
 use evenkeel::rng::Rng;
-use evenkeel::vector::{VectorIndex, dot, dot_four};
+use evenkeel::vector::{ExactIndex, dot, dot_four};
 use simsimd::SpatialSimilarity;
 
 use super::{Goal, Row};
@@ -119,7 +119,7 @@ fn growth(effort: Effort) -> f64 {
     measure::ratio(effort, large, small.asking(|query| search(&small_index, query)))
 }
 
-fn search(index: &VectorIndex, query: &Embedding) {
+fn search(index: &ExactIndex, query: &Embedding) {
     black_box(index.best_above(query, THRESHOLD).expect("equal dimensions"));
 }
 
@@ -127,7 +127,7 @@ fn search(index: &VectorIndex, query: &Embedding) {
 /// new, what comes after takes the place of something.
 fn insert(effort: Effort) -> f64 {
     let data = Data::new(20_000, 384);
-    let index = VectorIndex::new(384).expect("some dimensions");
+    let index = ExactIndex::new(384).expect("some dimensions");
     let mut entries = (0..).zip(&data.entries).cycle();
     let mut insert = || {
         let (key, vector) = entries.next().expect("a cycle");
@@ -171,8 +171,8 @@ impl Data {
         self.entries.iter().map(|entry| entry.as_slice().to_vec())
     }
 
-    fn index(&self) -> VectorIndex {
-        let index = VectorIndex::new(self.entries[0].dimensions()).expect("some dimensions");
+    fn index(&self) -> ExactIndex {
+        let index = ExactIndex::new(self.entries[0].dimensions()).expect("some dimensions");
         let entries = (0..).zip(&self.entries);
         entries.for_each(|(key, vector)| index.insert(key, vector).expect("equal dimensions"));
         index
