@@ -22,7 +22,7 @@ use crate::world::Mood;
 
 /// The seeds of the run: of `SIM_SEEDS`, or those of every test run.
 fn seeds() -> RangeInclusive<u64> {
-    let Ok(text) = std::env::var("SIM_SEEDS") else { return 1..=700 };
+    let Ok(text) = std::env::var("SIM_SEEDS") else { return 1..=2_000 };
     let bounds = text.split_once('-').map(|(first, last)| (first.parse(), last.parse()));
     match bounds {
         Some((Ok(first), Ok(last))) if first <= last => first..=last,
