@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -164,6 +165,11 @@ impl Balancer {
     /// The dearest price of `model`, as in a [`quote`](Self::quote).
     pub(crate) fn price(&self, model: &str, now: Instant) -> Option<Price> {
         self.shared.snapshot_at(now).pool(Some(model)).dearest()
+    }
+
+    /// How long an answer of any endpoint takes by the way things go; `None` before the first one.
+    pub(crate) fn typical_service(&self) -> Option<Duration> {
+        self.shared.chooser.typical.service()
     }
 
     /// Whether a demand's affinity tells.
