@@ -28,6 +28,7 @@ const LAYERS: &[&[&str]] = &[
     &["balance", "cache", "vector", "quota", "queue"],
     &["client"],
     &["providers", "stores", "observe", "interop"],
+    &["config"],
     &["testing"],
 ];
 
