@@ -32,6 +32,7 @@ mod chooser;
 mod config;
 mod demand;
 mod endpoint;
+pub mod facts;
 mod health;
 mod lease;
 mod limits;

@@ -13,6 +13,9 @@
 //! # });
 //! ```
 
+mod broken;
+pub mod cache;
+pub mod index;
 pub mod quota;
 
 use std::any::Any;
