@@ -93,6 +93,7 @@ impl Balancer {
                 emitter: emitter.map_or_else(OnceLock::new, OnceLock::from),
             }
         });
+        shared.report_served(None);
         Self { shared }
     }
 
@@ -195,6 +196,7 @@ impl Balancer {
     /// Names the field at fault, as when a balancer is built.
     pub fn add(&self, endpoint: Endpoint) -> Result<(), BuildError> {
         endpoint.validate("endpoint")?;
+        let id = endpoint.id().clone();
         self.change(|registry, shared| {
             if registry.get(endpoint.id()).is_some() {
                 let reason = format!("{:?} is used already", endpoint.id().as_str());
@@ -202,7 +204,9 @@ impl Balancer {
             }
             registry.add(endpoint, &Arc::downgrade(shared));
             Ok(())
-        })
+        })?;
+        self.shared.report_served(Some(&id));
+        Ok(())
     }
 
     /// Gives an endpoint of the same id a new configuration, and forgets what was held against the
@@ -212,11 +216,14 @@ impl Balancer {
     /// Names the field at fault; `endpoint.id` where there is no endpoint of that id.
     pub fn replace(&self, endpoint: Endpoint) -> Result<(), BuildError> {
         endpoint.validate("endpoint")?;
+        let id = endpoint.id().clone();
         self.change(|registry, shared| {
             let unknown = unknown(endpoint.id());
             let replaced = registry.replace(endpoint, &Arc::downgrade(shared));
             if replaced { Ok(()) } else { Err(unknown) }
-        })
+        })?;
+        self.shared.report_served(Some(&id));
+        Ok(())
     }
 
     /// Changes an endpoint's weight and nothing else; what is known of it stays known.
@@ -307,8 +314,8 @@ impl Balancer {
     /// Lets `emitter` have the balancer's events, unless the balancer was built with an observer.
     pub(crate) fn observe(&self, emitter: Emitter) {
         // The first observer stays: a balancer may serve several clients.
-        if emitter.is_observed() {
-            let _ = self.shared.emitter.set(emitter);
+        if emitter.is_observed() && self.shared.emitter.set(emitter).is_ok() {
+            self.shared.report_served(None);
         }
     }
 }
@@ -407,6 +414,19 @@ impl Shared {
     fn report_all(&self, entered: &Entered, why: &'static str, now: Instant) {
         for (cell, condition) in entered {
             self.report(cell, (condition.label(), condition.until()), why, now);
+        }
+    }
+
+    /// Reports what endpoints are configured to serve, all of them or one.
+    fn report_served(&self, id: Option<&EndpointId>) {
+        let Some(emitter) = self.emitter.get() else { return };
+        let served = self.registry.lock().served(id);
+        for (cell, model) in &served {
+            emitter.emit(|| Event::EndpointConfigured {
+                endpoint: cell.id.as_str(),
+                provider: &cell.provider_id,
+                model: model.as_deref(),
+            });
         }
     }
 

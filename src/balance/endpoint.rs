@@ -26,6 +26,8 @@ use crate::usage::Price;
 #[must_use]
 pub struct Endpoint {
     provider: Arc<dyn Provider>,
+    /// The provider's own id, asked once: it is the application's code.
+    provider_id: Arc<str>,
     id: EndpointId,
     weight: u32,
     tier: u8,
@@ -45,9 +47,11 @@ impl Endpoint {
     /// The same for a provider that others hold too. [Replacing](super::Balancer::replace) an
     /// endpoint recognises a provider that stays the same.
     pub fn shared(provider: Arc<dyn Provider>) -> Self {
+        let provider_id: Arc<str> = provider.id().into();
         Self {
-            id: EndpointId::new(provider.id()),
+            id: EndpointId::new(Arc::clone(&provider_id)),
             provider,
+            provider_id,
             weight: 1,
             tier: 0,
             models: BTreeMap::new(),
@@ -155,6 +159,10 @@ impl Endpoint {
         &self.provider
     }
 
+    pub(crate) const fn provider_id(&self) -> &Arc<str> {
+        &self.provider_id
+    }
+
     pub(crate) const fn declared(&self) -> &EndpointLimits {
         &self.limits
     }
@@ -200,8 +208,18 @@ impl Endpoint {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { provider: _, id, weight, tier, models, default_model, limits, price, prices } =
-            self;
+        let Self {
+            provider: _,
+            provider_id: _,
+            id,
+            weight,
+            tier,
+            models,
+            default_model,
+            limits,
+            price,
+            prices,
+        } = self;
         f.debug_struct("Endpoint")
             .field("id", id)
             .field("weight", weight)

@@ -154,8 +154,11 @@ async fn in_turn(
         emit_retry(terms, failed, lease.started());
     }
     if waited {
-        let waited = lease.started().saturating_duration_since(now);
-        terms.client.emitter.emit(|| Event::Queued { waited });
+        terms.client.emitter.emit(|| Event::Queued {
+            call: terms.caller.call,
+            priority: terms.caller.priority,
+            waited: lease.started().saturating_duration_since(now),
+        });
     }
     Ok(lease)
 }
@@ -262,7 +265,11 @@ fn not_let_through(terms: &Terms, refused: Refused<crate::error::NoEndpoint>) ->
         other => {
             let stop = Stop::not_queued(&other);
             if let Stop::NotQueued(why) = &stop {
-                terms.client.emitter.emit(|| Event::QueueRefused { why: why.label() });
+                terms.client.emitter.emit(|| Event::QueueRefused {
+                    call: terms.caller.call,
+                    priority: terms.caller.priority,
+                    why: why.label(),
+                });
             }
             stop
         }
@@ -271,6 +278,7 @@ fn not_let_through(terms: &Terms, refused: Refused<crate::error::NoEndpoint>) ->
 
 fn emit_retry(terms: &Terms, failed: &Failed, at: Instant) {
     terms.client.emitter.emit(|| Event::Retry {
+        call: terms.caller.call,
         endpoint: failed.endpoint.as_str(),
         reason: failed.error.kind().label(),
         delay: at.saturating_duration_since(failed.at),
