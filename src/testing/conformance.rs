@@ -13,6 +13,7 @@
 //! # });
 //! ```
 
+pub mod facts;
 pub mod quota;
 
 use std::any::Any;
