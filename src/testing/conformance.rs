@@ -16,6 +16,7 @@
 mod broken;
 pub mod cache;
 pub mod index;
+pub mod facts;
 pub mod quota;
 
 use std::any::Any;
