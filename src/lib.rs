@@ -56,6 +56,7 @@
 //! * `openai`: `providers::OpenAi` and `providers::OpenAiEmbedder`, also for compatible servers.
 //! * `anthropic`: `providers::Anthropic`.
 //! * `tower`: `interop::tower`, a client as a service and a service as a provider.
+//! * `redis`: `stores::redis`, what instances share on Redis or Valkey.
 //! * `test-util`: `testing`, doubles and a conformance suite for your own tests.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -101,6 +102,9 @@ pub mod interop;
 #[cfg(feature = "__http")]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "openai", feature = "anthropic"))))]
 pub mod providers;
+#[cfg(feature = "__stores")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub mod stores;
 
 // What an application writes in a file: the only module that names both the client and the wires.
 pub mod config;
