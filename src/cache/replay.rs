@@ -11,6 +11,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use crate::cache::answer::StoredAnswer;
 use crate::chunk::{Chunk, ChunkStream};
 use crate::error::ProviderError;
+use crate::response::ChatResponse;
 use crate::time::{Instant, Sleep, after, now, sleep_until};
 
 /// How fast a stored answer is streamed.
@@ -51,7 +52,7 @@ impl Replay {
     /// A paced stream, when polled outside a tokio runtime that has its timer enabled.
     #[must_use]
     pub fn stream(self, answer: &Arc<StoredAnswer>) -> ChunkStream {
-        let chunks = Chunk::from_response(answer.response.clone());
+        let chunks = Chunk::from_response(ChatResponse::clone(&answer.response));
         match self {
             Self::Burst => futures::stream::iter(chunks.map(Ok)).boxed(),
             Self::Paced { first, between } => {
@@ -105,7 +106,6 @@ impl Stream for Paced {
 mod tests {
     use super::*;
     use crate::chunk::Accumulator;
-    use crate::response::ChatResponse;
 
     fn answer() -> Arc<StoredAnswer> {
         let text =
@@ -132,14 +132,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_burst_is_the_answer_at_once() {
         let (response, first, total) = play(Replay::Burst).await;
-        assert_eq!(response, answer().response);
+        assert_eq!(response, *answer().response);
         assert_eq!((first, total), (Duration::ZERO, Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_paced_replay_takes_as_long_as_the_first_time() {
         let (response, first, total) = play(Replay::as_fetched(&answer())).await;
-        assert_eq!(response, answer().response);
+        assert_eq!(response, *answer().response);
         assert_eq!(first.as_millis(), 300);
         assert!((750..=1_000).contains(&total.as_millis()), "{total:?}");
     }

@@ -56,7 +56,7 @@ pub(super) enum Item {
 /// A complete answer, and where it came from.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) response: ChatResponse,
+    pub(super) response: Arc<ChatResponse>,
     pub(super) report: CallReport,
 }
 
@@ -95,33 +95,48 @@ impl Caching {
     }
 }
 
-/// Looks for an answer, and joins those who wait for it. `None` where the cache has nothing to do
-/// with the call.
-pub(super) async fn find(
-    client: &Arc<Inner>,
-    call: &Call,
-    mode: Mode,
-) -> Result<Option<Box<Sharing>>, Error> {
-    let Some(caching) = &client.caching else { return Ok(None) };
+/// What the cache has for a call.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The answer, which was there.
+    Hit(Visit, Hit),
+    /// A share in an answer that is looked for or fetched.
+    Share(Box<Sharing>),
+    /// The cache has nothing to do with the call.
+    Nothing,
+}
+
+/// Looks for an answer, and joins those who wait for it. Allocates nothing where the very same was
+/// answered before.
+pub(super) async fn find(client: &Arc<Inner>, call: &Call, mode: Mode) -> Result<Found, Error> {
+    let Some(caching) = &client.caching else { return Ok(Found::Nothing) };
     let start = now();
     match caching.cache.probe(&call.request, &call.options, start) {
         Lookup::Bypass(reason) => {
             client.emitter.emit(|| Event::Cache { outcome: "bypass", why: Some(reason.label()) });
-            Ok(None)
+            Ok(Found::Nothing)
         }
         Lookup::Hit(hit) => {
             let mut visit = Visit::begin(client, call, start)?;
             emit(client, "exact_hit");
             count_hit(client, call).map_err(|error| visit.fail(error))?;
-            Ok(Some(Box::new(Sharing::of_hit(visit, &hit))))
+            Ok(Found::Hit(visit, hit))
         }
         Lookup::Miss(ticket) => {
             let visit = Visit::begin(client, call, start)?;
             // Boxed, so that clients without a cache do not carry the room for it.
             let sharing = Box::pin(join(client, call, mode, visit, ticket)).await?;
-            Ok(Some(Box::new(sharing)))
+            Ok(Found::Share(Box::new(sharing)))
         }
     }
+}
+
+/// Ends a call that a hit answers.
+pub(super) fn serve(mut visit: Visit, hit: Hit) -> Completion {
+    let mut report = report_of(&hit);
+    report.total = visit.elapsed();
+    visit.succeed(0);
+    Completion::new(Arc::clone(&hit.answer.response), report)
 }
 
 fn emit(client: &Inner, outcome: &'static str) {
@@ -266,8 +281,8 @@ fn keep(client: &Inner, ticket: Ticket, answer: Completion) -> Item {
 }
 
 /// Stores an answer, unless the cache does not want it, which is its own affair.
-fn store(cache: &SemanticCache, ticket: Ticket, response: &ChatResponse, report: &CallReport) {
-    let answer = StoredAnswer::new(response.clone())
+fn store(cache: &SemanticCache, ticket: Ticket, response: &Arc<ChatResponse>, report: &CallReport) {
+    let answer = StoredAnswer::new(Arc::clone(response))
         .with_cost(report.cost)
         .with_timing(report.ttft, report.total);
     let _ = cache.store(ticket, answer);
@@ -276,7 +291,7 @@ fn store(cache: &SemanticCache, ticket: Ticket, response: &ChatResponse, report:
 impl Item {
     fn of_hit(hit: &Hit) -> Self {
         Self::Answer(Arc::new(Answer {
-            response: hit.answer.response.clone(),
+            response: Arc::clone(&hit.answer.response),
             report: report_of(hit),
         }))
     }
@@ -290,6 +305,6 @@ pub(super) fn report_of(hit: &Hit) -> CallReport {
     };
     let mut report = CallReport::new(served_by, std::time::Duration::ZERO);
     report.cost = Some(Cost::default());
-    report.hit = Some(hit.id.to_string());
+    report.hit = Some(hit.id);
     report
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::client::acquire::acquire;
 use crate::client::attempt::Attempt;
-use crate::client::caching;
+use crate::client::caching::{self, Found};
 use crate::client::fallback::FallbackOn;
 use crate::client::llm_client::Inner;
 use crate::client::opening::{Ask, Committed, Mode, Opened};
@@ -12,6 +12,7 @@ use crate::client::race;
 use crate::client::reserve::reserve;
 use crate::client::retry::Withdrawal;
 use crate::client::settlement::Settlement;
+use crate::client::sharing::Sharing;
 use crate::client::stop::{Failed, Stop};
 use crate::client::stream::CompletionStream;
 use crate::error::{Error, InvalidField};
@@ -24,8 +25,10 @@ use crate::time::{Instant, now};
 /// A call whose answer is wanted whole.
 pub(super) async fn complete(client: &Arc<Inner>, call: Call) -> Result<Completion, Error> {
     validate(&call)?;
-    if let Some(sharing) = caching::find(client, &call, Mode::Whole).await? {
-        return sharing.whole().await;
+    match caching::find(client, &call, Mode::Whole).await? {
+        Found::Hit(visit, hit) => return Ok(caching::serve(visit, hit)),
+        Found::Share(sharing) => return sharing.whole().await,
+        Found::Nothing => {}
     }
     let settlement = Settlement::begin(client, &call)?;
     let (committed, settlement) = fetch(client, &call, Mode::Whole, settlement).await?;
@@ -40,7 +43,12 @@ pub(super) async fn complete(client: &Arc<Inner>, call: Call) -> Result<Completi
 /// A call whose answer is wanted in pieces.
 pub(super) async fn stream(client: &Arc<Inner>, call: Call) -> Result<CompletionStream, Error> {
     validate(&call)?;
-    if let Some(mut sharing) = caching::find(client, &call, Mode::Stream).await? {
+    let sharing = match caching::find(client, &call, Mode::Stream).await? {
+        Found::Hit(visit, hit) => Some(Box::new(Sharing::of_hit(visit, hit))),
+        Found::Share(sharing) => Some(sharing),
+        Found::Nothing => None,
+    };
+    if let Some(mut sharing) = sharing {
         sharing.prime().await?;
         return Ok(CompletionStream::shared(sharing));
     }
@@ -55,13 +63,13 @@ pub(super) async fn stream(client: &Arc<Inner>, call: Call) -> Result<Completion
 
 /// Ends a call whose answer came whole.
 pub(super) fn finish(
-    response: Box<ChatResponse>,
+    response: Arc<ChatResponse>,
     attempt: Attempt,
     mut settlement: Settlement,
 ) -> Completion {
     settlement.parts().1.bill().receive(response.content_bytes());
     let report = settlement.succeed(attempt, &response);
-    Completion::new(*response, report)
+    Completion::new(response, report)
 }
 
 /// Fetches an answer: goes down the chain of models until the call is committed to an attempt, or

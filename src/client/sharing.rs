@@ -13,7 +13,7 @@ use crate::client::caching::{Answer, Item, Key, report_of};
 use crate::client::visit::Visit;
 use crate::error::Error;
 use crate::report::{CallReport, ServedBy};
-use crate::response::Completion;
+use crate::response::{ChatResponse, Completion};
 use crate::usage::Cost;
 
 /// A call that receives an answer from the cache or from a flight.
@@ -31,8 +31,9 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
-    pub(super) fn of_hit(visit: Visit, hit: &Hit) -> Self {
-        let answer = Answer { response: hit.answer.response.clone(), report: report_of(hit) };
+    pub(super) fn of_hit(visit: Visit, hit: Hit) -> Self {
+        let response = Arc::clone(&hit.answer.response);
+        let answer = Answer { response, report: report_of(&hit) };
         Self::new(visit, None, Some(Arc::new(answer)), false)
     }
 
@@ -104,7 +105,7 @@ impl Sharing {
         }
         self.streamed = true;
         self.visit.first_content();
-        self.ready.extend(Chunk::from_response(answer.response.clone()));
+        self.ready.extend(Chunk::from_response(ChatResponse::clone(&answer.response)));
         self.ready.pop_front()
     }
 
@@ -148,12 +149,7 @@ impl Sharing {
         };
         let report = self.report(&answer.report);
         self.visit.succeed(report.attempts.len());
-        // Whoever receives it last need not copy it.
-        let response = match Arc::try_unwrap(answer) {
-            Ok(answer) => answer.response,
-            Err(answer) => answer.response.clone(),
-        };
-        Ok(Completion::new(response, report))
+        Ok(Completion::new(Arc::clone(&answer.response), report))
     }
 
     /// What the call itself has to account for.

@@ -1,5 +1,6 @@
 //! Answers that are used again, and answers that calls share, through the whole client.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel::cache::{HitId, LexicalEmbedder, Scope, SemanticCache};
@@ -286,10 +287,26 @@ async fn a_question_much_alike_is_answered_until_somebody_says_it_was_wrong() {
     assert!((0.6..1.0).contains(&similarity), "{similarity}");
     assert_eq!(notebook.count("Cache { outcome: \"semantic_hit\""), 1);
 
-    let hit: HitId = alike.report.hit.as_deref().unwrap().parse().unwrap();
+    let hit: HitId = alike.report.hit.unwrap().to_string().parse().unwrap();
     assert!(client.cache().unwrap().report_wrong(hit));
     let again = ask("Please explain how ownership works in Rust").await;
     assert_eq!(served_by(&again), ServedBy::Endpoint("only".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_who_are_given_an_answer_share_it_and_may_have_their_own() {
+    let provider = always("only", slow("one two"));
+    let client = client_over(&provider);
+    let (first, same_time) = join(client.complete(question()), client.complete(question())).await;
+    let (first, same_time) = (first.unwrap(), same_time.unwrap());
+    let hits =
+        [client.complete(question()).await.unwrap(), client.complete(question()).await.unwrap()];
+    assert!(Arc::ptr_eq(&first.response, &same_time.response));
+    assert!(Arc::ptr_eq(&hits[0].response, &hits[1].response));
+    let [mine, others] = hits;
+    let mut mine = mine.into_response();
+    mine.content.clear();
+    assert_eq!(others.text(), "one two");
 }
 
 #[tokio::test(start_paused = true)]
