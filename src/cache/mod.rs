@@ -74,6 +74,7 @@ pub use key::{Normalizer, Scope};
 pub use lexical::{Conflict, Difference};
 pub use lexical_embedder::LexicalEmbedder;
 pub use lookup::{Hit, HitKind, Lookup, Ticket};
+pub(crate) use replay::Player;
 pub use replay::Replay;
 pub use semantic_cache::{Invalidate, SemanticCache};
 pub use snapshot::{SnapshotError, SnapshotFault};

@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use futures::stream::unfold;
 
 use crate::cache::flight::{Boarded, Failure, Flights, Joined, Leader, Participant, Piece};
-use crate::cache::{Hit, Lookup, SemanticCache, StoredAnswer, Ticket};
+use crate::cache::{Hit, Lookup, Replay, SemanticCache, StoredAnswer, Ticket};
 use crate::chunk::Chunk;
 use crate::client::llm_client::Inner;
 use crate::client::opening::{Mode, Opened};
@@ -22,7 +22,7 @@ use crate::client::terms::Terms;
 use crate::client::visit::Visit;
 use crate::error::Error;
 use crate::event::Event;
-use crate::options::{CacheControl, Call};
+use crate::options::{CacheControl, Call, HitPace};
 use crate::quota::{Amounts, Whose};
 use crate::report::{CallReport, ServedBy};
 use crate::response::{ChatResponse, Completion};
@@ -37,6 +37,8 @@ pub(super) struct Caching {
     flights: Flights<Key, Item>,
     /// Whether hits count as requests against quotas.
     pub(super) hits_count: bool,
+    /// How hits are streamed to calls that do not say.
+    hit_pace: HitPace,
     /// How many calls have asked for a fresh answer.
     refreshes: AtomicU64,
 }
@@ -58,6 +60,8 @@ pub(super) enum Item {
 pub(super) struct Answer {
     pub(super) response: Arc<ChatResponse>,
     pub(super) report: CallReport,
+    /// As it came when it was fetched, where the cache had it.
+    pub(super) replay: Replay,
 }
 
 impl Piece for Item {
@@ -77,8 +81,14 @@ impl Piece for Item {
 }
 
 impl Caching {
-    pub(super) fn new(cache: SemanticCache, hits_count: bool) -> Self {
-        Self { cache, flights: Flights::default(), hits_count, refreshes: AtomicU64::new(0) }
+    pub(super) fn new(cache: SemanticCache, hits_count: bool, hit_pace: HitPace) -> Self {
+        let (flights, refreshes) = (Flights::default(), AtomicU64::new(0));
+        Self { cache, flights, hits_count, hit_pace, refreshes }
+    }
+
+    /// How a hit is streamed to `call`.
+    pub(super) fn pace(&self, call: &Call) -> HitPace {
+        call.options.hit_pace.unwrap_or(self.hit_pace)
     }
 
     /// Who of those that ask the same may share an answer: not calls that ask for one more alike
@@ -139,6 +149,18 @@ pub(super) fn serve(mut visit: Visit, hit: Hit) -> Completion {
     Completion::new(Arc::clone(&hit.answer.response), report)
 }
 
+/// Streams a hit.
+pub(super) async fn play(visit: Visit, hit: Hit, call: &Call) -> Result<CompletionStream, Error> {
+    let pace = visit.client.caching.as_ref().map_or(HitPace::AtOnce, |caching| caching.pace(call));
+    follow(Box::new(Sharing::of_hit(visit, pace, &hit))).await
+}
+
+/// Streams an answer that is shared, once its first content has arrived.
+pub(super) async fn follow(mut sharing: Box<Sharing>) -> Result<CompletionStream, Error> {
+    sharing.prime().await?;
+    Ok(CompletionStream::shared(sharing))
+}
+
 fn emit(client: &Inner, outcome: &'static str) {
     client.emitter.emit(|| Event::Cache { outcome, why: None });
 }
@@ -164,18 +186,19 @@ async fn join(
 ) -> Result<Sharing, Error> {
     let caching = client.caching.as_ref().expect("a call with a ticket has a cache");
     let key = (ticket.key(), caching.company(call.options.cache));
+    let pace = caching.pace(call);
     let leader = match caching.flights.join(key, visit.deadline) {
         Joined::Lead(leader) => leader,
         Joined::Follow(follower) => match visit.wait(follower).await? {
             Boarded::Lead(leader) => leader,
             Boarded::Ride(participant) => {
                 emit(client, "coalesced");
-                return Ok(Sharing::of_flight(visit, participant, false));
+                return Ok(Sharing::of_flight(visit, pace, participant, false));
             }
         },
     };
     let participant = launch(leader, client, call, mode, &visit, ticket);
-    Ok(Sharing::of_flight(visit, participant, true))
+    Ok(Sharing::of_flight(visit, pace, participant, true))
 }
 
 /// Starts the work of a flight: to look for a similar question, and to fetch the answer.
@@ -277,7 +300,7 @@ fn keep(client: &Inner, ticket: Ticket, answer: Completion) -> Item {
     if let Some(caching) = &client.caching {
         store(&caching.cache, ticket, &response, &report);
     }
-    Item::Answer(Arc::new(Answer { response, report }))
+    Item::Answer(Arc::new(Answer { response, report, replay: Replay::Burst }))
 }
 
 /// Stores an answer, unless the cache does not want it, which is its own affair.
@@ -290,15 +313,22 @@ fn store(cache: &SemanticCache, ticket: Ticket, response: &Arc<ChatResponse>, re
 
 impl Item {
     fn of_hit(hit: &Hit) -> Self {
-        Self::Answer(Arc::new(Answer {
+        Self::Answer(Arc::new(Answer::of_hit(hit)))
+    }
+}
+
+impl Answer {
+    pub(super) fn of_hit(hit: &Hit) -> Self {
+        Self {
             response: Arc::clone(&hit.answer.response),
             report: report_of(hit),
-        }))
+            replay: Replay::as_fetched(&hit.answer),
+        }
     }
 }
 
 /// The account of a call that a hit has answered; how long it took is the call's own affair.
-pub(super) fn report_of(hit: &Hit) -> CallReport {
+fn report_of(hit: &Hit) -> CallReport {
     let served_by = match hit.is_exact() {
         true => ServedBy::ExactHit,
         false => ServedBy::SemanticHit { similarity: hit.similarity() },

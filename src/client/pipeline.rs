@@ -12,7 +12,6 @@ use crate::client::race;
 use crate::client::reserve::reserve;
 use crate::client::retry::Withdrawal;
 use crate::client::settlement::Settlement;
-use crate::client::sharing::Sharing;
 use crate::client::stop::{Failed, Stop};
 use crate::client::stream::CompletionStream;
 use crate::error::{Error, InvalidField};
@@ -43,14 +42,10 @@ pub(super) async fn complete(client: &Arc<Inner>, call: Call) -> Result<Completi
 /// A call whose answer is wanted in pieces.
 pub(super) async fn stream(client: &Arc<Inner>, call: Call) -> Result<CompletionStream, Error> {
     validate(&call)?;
-    let sharing = match caching::find(client, &call, Mode::Stream).await? {
-        Found::Hit(visit, hit) => Some(Box::new(Sharing::of_hit(visit, hit))),
-        Found::Share(sharing) => Some(sharing),
-        Found::Nothing => None,
-    };
-    if let Some(mut sharing) = sharing {
-        sharing.prime().await?;
-        return Ok(CompletionStream::shared(sharing));
+    match caching::find(client, &call, Mode::Stream).await? {
+        Found::Hit(visit, hit) => return caching::play(visit, hit, &call).await,
+        Found::Share(sharing) => return caching::follow(sharing).await,
+        Found::Nothing => {}
     }
     let settlement = Settlement::begin(client, &call)?;
     let (committed, settlement) = fetch(client, &call, Mode::Stream, settlement).await?;
