@@ -112,7 +112,7 @@ pub(super) async fn find(
         Lookup::Hit(hit) => {
             let mut visit = Visit::begin(client, call, start)?;
             emit(client, "exact_hit");
-            count_hit(client, call).map_err(|error| visit.fail(error))?;
+            count_hit(client, call).await.map_err(|error| visit.fail(error))?;
             Ok(Some(Box::new(Sharing::of_hit(visit, &hit))))
         }
         Lookup::Miss(ticket) => {
@@ -129,14 +129,19 @@ fn emit(client: &Inner, outcome: &'static str) {
 }
 
 /// Counts a hit against its tenant's requests, where hits count.
-fn count_hit(client: &Inner, call: &Call) -> Result<(), Error> {
+async fn count_hit(client: &Inner, call: &Call) -> Result<(), Error> {
     let counts = client.caching.as_ref().is_some_and(|caching| caching.hits_count);
     let Some(quota) = client.quota.as_ref().filter(|_| counts) else { return Ok(()) };
     let options = &call.options;
     let whose =
         Whose::new(options.tenant.as_ref(), call.request.model.as_deref(), &options.quota_keys);
     let request = Amounts::tokens(0, 0);
-    let reserved = quota.try_reserve(&whose, &request);
+    let reserved = if quota.is_shared() {
+        // Boxed, so that hits of others do not carry the room. It does not wait for room in a limit.
+        Box::pin(quota.reserve(&whose, &request, now())).await
+    } else {
+        quota.try_reserve(&whose, &request)
+    };
     reserved.map(|it| it.settle(&request)).map_err(crate::client::stop::over_quota)
 }
 
@@ -224,7 +229,7 @@ impl Asking {
         let caching = client.caching.as_ref().expect("work that is shared has a cache");
         if let Some(hit) = caching.cache.search(&mut self.ticket).await {
             emit(&client, "semantic_hit");
-            let answer = count_hit(&client, &self.call).map(|()| Item::of_hit(&hit));
+            let answer = count_hit(&client, &self.call).await.map(|()| Item::of_hit(&hit));
             return Some((answer.map_err(Failure::Own), Work::Over));
         }
         emit(&client, "miss");
