@@ -25,21 +25,6 @@ impl State {
         asking.answered = matches!(answer, Ok(_) | Err(StoreError::Resting(_)));
         answer
     }
-
-    /// Tells the store once.
-    pub(super) async fn tell_now(&self, what: &What) -> Result<(), StoreError> {
-        let store = &self.config.store;
-        match what {
-            What::Settle(grant, actual) => self.guarded.ask(store.settle(grant, actual)).await,
-            // Asked again, it answers as before; what it grants only now is given back as well.
-            What::Undo(demand) => match self.guarded.ask(store.reserve(demand)).await? {
-                Verdict::Granted(grant) => {
-                    self.guarded.ask(store.settle(&grant, &Amounts::NONE)).await
-                }
-                Verdict::Denied(_) => Ok(()),
-            },
-        }
-    }
 }
 
 /// A demand that is out. Whatever becomes of it, what it may have taken is given back unless somebody

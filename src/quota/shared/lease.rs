@@ -462,9 +462,9 @@ mod tests {
         let at = warm(&mut leases, &scope, now());
         assert_eq!(leases.wanted().len(), 1);
         leases.refused("a", at);
-        call(&mut leases, &scope, at);
+        call(&mut leases, &scope, after(at, PAUSE / 2));
         assert!(leases.wanted().is_empty());
-        call(&mut leases, &scope, after(at, PAUSE));
+        warm(&mut leases, &scope, at);
         assert_eq!(leases.wanted().len(), 1);
     }
 

@@ -149,8 +149,7 @@ struct Out<'a> {
 impl Out<'_> {
     /// Whether it arrived.
     async fn tell(mut self) -> bool {
-        let Some(letter) = &self.letter else { return true };
-        let told = self.state.tell_now(&letter.what).await;
+        let told = self.tell_once().await;
         let Some(letter) = self.letter.take() else { return true };
         match told {
             Ok(()) => {
@@ -159,9 +158,26 @@ impl Out<'_> {
                 true
             }
             Err(error) => {
-                self.state.outbox.back(letter, !matches!(error, StoreError::Resting(_)));
+                let answered = matches!(error, StoreError::Refused(_) | StoreError::Garbled(_));
+                self.state.outbox.back(letter, answered);
                 false
             }
+        }
+    }
+
+    async fn tell_once(&mut self) -> Result<(), StoreError> {
+        let State { guarded, config, .. } = self.state;
+        let Some(Letter { what, .. }) = &mut self.letter else { return Ok(()) };
+        if let What::Undo(demand) = what {
+            // Asked again, it answers as before; what it grants only now is given back as well.
+            match guarded.ask(config.store.reserve(demand)).await? {
+                Verdict::Granted(grant) => *what = What::Settle(grant, Amounts::NONE),
+                Verdict::Denied(_) => return Ok(()),
+            }
+        }
+        match what {
+            What::Settle(grant, actual) => guarded.ask(config.store.settle(grant, actual)).await,
+            What::Undo(_) => Ok(()),
         }
     }
 }
