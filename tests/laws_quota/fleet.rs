@@ -11,7 +11,7 @@ use evenkeel::rng::Rng;
 use evenkeel::time::{Instant, after, now, sleep_until};
 
 use crate::faulty::{Fault, Faulty};
-use crate::support::{MINUTE, SECOND, tokens};
+use crate::support::{SECOND, tokens};
 
 const SEEDS: u64 = 3_000;
 const STEPS: usize = 120;
@@ -96,7 +96,7 @@ impl Fleet {
         let instance = |_| {
             let store = Faulty::new(&store);
             let shared = SharedQuota::new(store.clone()).secret([7; 32]);
-            let shared = shared.min_instances(INSTANCES as u32).grants_expire_in(MINUTE);
+            let shared = shared.min_instances(INSTANCES as u32).grants_expire_in(SECOND * 20);
             let shared = if leases { shared } else { shared.without_leases() };
             let [tenant, global] =
                 limits.map(|it| Limits::new().limit(Limit::new(Dimension::Tokens, it, WINDOW)));
@@ -114,8 +114,8 @@ impl Fleet {
             0..2 => self.fault(),
             2 => self.kill(),
             3..6 => self.pass(SECOND).await,
-            6..9 => self.rush().await,
-            9..50 => self.pass(Duration::from_millis(150)).await,
+            6..8 => self.rush().await,
+            8..50 => self.pass(Duration::from_millis(150)).await,
             _ => self.call().await,
         }
         self.settle();
@@ -155,11 +155,15 @@ impl Fleet {
         self.running.retain(|call| call.instance != killed);
     }
 
-    /// Hundreds of small calls of one instance, so that it comes to leases.
+    /// Hundreds of small calls of one instance or of all, so that it comes to leases.
     async fn rush(&mut self) {
-        let instance = self.rng.below(INSTANCES) as usize;
-        for _ in 0..60 {
-            self.call_of(instance, 0, 1 + self.rng.below(4)).await;
+        let (one, all) = (self.rng.below(INSTANCES) as usize, self.rng.below(2) == 0);
+        for _ in 0..if self.leases { 70 } else { 10 } {
+            for at in 0..INSTANCES as usize {
+                if all || at == one {
+                    self.call_of(at, 0, 1 + self.rng.below(4)).await;
+                }
+            }
             sleep_until(after(now(), Duration::from_millis(10))).await;
             self.settle();
         }
@@ -228,7 +232,7 @@ impl Fleet {
         for instance in self.instances.iter().filter(|instance| instance.lives) {
             instance.store.set(Fault::None);
         }
-        sleep_until(after(now(), MINUTE * 2)).await;
+        sleep_until(after(now(), SECOND * 40)).await;
         let quota = &self.instances.iter().find(|instance| instance.lives).unwrap().quota;
         let state = quota.shared().unwrap();
         assert_eq!((state.waiting, state.owed, state.leases), (0, 0, 0), "seed {seed}");

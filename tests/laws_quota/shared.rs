@@ -496,6 +496,26 @@ async fn a_wait_ends_at_the_deadline() {
     assert!(now() - start <= SECOND * 3 + Duration::from_millis(25), "{:?}", now() - start);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_its_share_goes_on_when_the_store_is_back() {
+    let limit = Limit::new(Dimension::Tokens, 600, MINUTE).wait();
+    let (quota, faulty) = instance(&MemoryQuotaStore::new(), Limits::new().limit(limit));
+    faulty.set(Fault::Fails);
+    assert!(use_up(&quota, 500).await);
+    let (acme, start) = (acme(), now());
+    let deadline = after(start, MINUTE * 10);
+    let amounts = tokens(100);
+    let whose = Whose::tenant(&acme);
+    let waiting = quota.reserve(&whose, &amounts, deadline);
+    let back = async {
+        pass(SECOND).await;
+        faulty.set(Fault::None);
+    };
+    let (passed, ()) = join(waiting, back).await;
+    assert!(passed.is_ok());
+    assert!(now() - start <= SECOND * 5, "not a ninth of the way later: {:?}", now() - start);
+}
+
 /// A call every so often, for so long; how many were let in.
 async fn drive(quota: &QuotaLimiter, every: Duration, time: Duration, amount: u64) -> u64 {
     let (start, mut let_in) = (now(), 0);

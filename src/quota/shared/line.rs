@@ -131,6 +131,8 @@ fn again(link: &State, denied: &Denied, at: Instant, looks: &mut Duration) -> In
         *looks = LAST_LOOK.min(look * 2);
         look
     });
+    // What this instance's share says is of no matter once the store is back.
+    let wait = link.guarded.rest().map_or(wait, |rest| wait.min(rest.max(FIRST_LOOK)));
     let jitter = link.rng.jitter(MOST_JITTER.min(wait / 10));
     after(after(at, wait), jitter)
 }
