@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::link::{Link, State};
-use super::ticket::Ticket;
+use super::ticket::{Refused, Ticket};
 use crate::quota::amounts::Amounts;
 use crate::quota::denied::{Denied, Level, Reason};
 use crate::quota::key::ScopeKey;
@@ -42,11 +42,10 @@ pub(crate) async fn reserve(
     let mut refused = None;
     if !turnstiles.is_taken(asker.line) {
         match asker.ask().await {
-            Err(denied) if may_wait(&denied, now(), deadline) => refused = Some(denied),
-            result => return result,
+            Err(one) if may_wait(&one.denied, now(), deadline) => refused = Some((one, now())),
+            result => return result.map_err(|refused| refused.denied),
         }
     }
-    let refused = refused.map(|denied| (denied, now()));
     let standing = Standing::enter(turnstiles, asker.line);
     match until(deadline, standing.head()).await {
         Some(_head) => asker.at_the_head(refused, deadline, standing.line()).await,
@@ -83,35 +82,37 @@ impl<'a> Asker<'a> {
         Self { link, whose, amounts, line, taken, scopes }
     }
 
-    async fn ask(&self) -> Result<Reservation, Denied> {
+    async fn ask(&self) -> Result<Reservation, Refused> {
         let ticket = Ticket::take(self.link, self.line, self.scopes.clone(), self.taken).await;
-        let ticket = ticket.map_err(|denied| self.refusal(denied))?;
+        let ticket = ticket.map_err(|refused| Refused {
+            denied: self.in_full(refused.denied),
+            alone: refused.alone,
+        })?;
         Ok(Reservation::of_ticket(self.line, *self.amounts, &self.taken, ticket))
     }
 
     async fn at_the_head(
         &self,
-        mut refused: Option<(Denied, Instant)>,
+        mut refused: Option<(Refused, Instant)>,
         deadline: Instant,
         line: &Line,
     ) -> Result<Reservation, Denied> {
         let mut looks = FIRST_LOOK;
         loop {
-            if let Some((denied, at)) = refused {
-                let again = again(self.link, &denied, at, &mut looks).min(deadline);
+            if let Some((refused, at)) = refused {
+                let again = again(self.link, &refused, at, &mut looks).min(deadline);
                 until(again, line.given_back.notified()).await;
             }
             match self.ask().await {
-                Err(denied) if may_wait(&denied, now(), deadline) => {
-                    refused = Some((denied, now()))
-                }
-                result => return result,
+                Err(one) if may_wait(&one.denied, now(), deadline) => refused = Some((one, now())),
+                result => return result.map_err(|refused| refused.denied),
             }
         }
     }
 
-    /// A store need not know whether its limits let calls wait; where all of them do, it is clear.
-    fn refusal(&self, denied: Denied) -> Denied {
+    /// With whose it is, and whether it may be waited out: a store need not know that of its limits;
+    /// where all of them let calls wait, it is clear.
+    fn in_full(&self, denied: Denied) -> Denied {
         let waits = |scope: &StoredScope| {
             let rates = scope.limits.rates.iter().all(|limit| limit.on_limit == OnLimit::Wait);
             let limits_calls = scope.limits.concurrency.is_some();
@@ -125,14 +126,15 @@ impl<'a> Asker<'a> {
 }
 
 /// When the store is asked again that refused at `at`.
-fn again(link: &State, denied: &Denied, at: Instant, looks: &mut Duration) -> Instant {
-    let wait = denied.retry_after().unwrap_or_else(|| {
+fn again(link: &State, refused: &Refused, at: Instant, looks: &mut Duration) -> Instant {
+    let wait = refused.denied.retry_after().unwrap_or_else(|| {
         let look = *looks;
         *looks = LAST_LOOK.min(look * 2);
         look
     });
     // What this instance's share says is of no matter once the store is back.
-    let wait = link.guarded.rest().map_or(wait, |rest| wait.min(rest.max(FIRST_LOOK)));
+    let back = link.guarded.rest().unwrap_or_default().max(LAST_LOOK);
+    let wait = if refused.alone { wait.min(back) } else { wait };
     let jitter = link.rng.jitter(MOST_JITTER.min(wait / 10));
     after(after(at, wait), jitter)
 }

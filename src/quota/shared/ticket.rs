@@ -31,6 +31,14 @@ pub(crate) struct Ticket {
     ended: bool,
 }
 
+/// Why nothing was taken.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) denied: Denied,
+    /// This instance's share refused it, not the store.
+    pub(super) alone: bool,
+}
+
 impl Ticket {
     /// Takes `taken` from each of `scopes`, or from none: from leases, from the store, and where that
     /// does not answer from this instance's share.
@@ -39,7 +47,7 @@ impl Ticket {
         line: ScopeKey,
         mut scopes: Vec<StoredScope>,
         taken: Amounts,
-    ) -> Result<Self, Denied> {
+    ) -> Result<Self, Refused> {
         let waits = scopes.iter().any(|scope| scope.limits.may_wait());
         let leased = lease(link, &mut scopes, &taken);
         let link = Arc::clone(link);
@@ -51,15 +59,18 @@ impl Ticket {
         Ok(ticket)
     }
 
-    async fn ask(&mut self, scopes: Vec<StoredScope>) -> Result<(), Denied> {
+    async fn ask(&mut self, scopes: Vec<StoredScope>) -> Result<(), Refused> {
         let demand = self.link.demand(self.taken, scopes);
         match self.link.ask(&demand).await {
             Ok(Verdict::Granted(grant)) => {
                 self.granted = Some(grant);
                 Ok(())
             }
-            Ok(Verdict::Denied(denied)) => Err(denied),
-            Err(away) => self.take_alone(&demand.scopes, rest_of(&self.link, &away)),
+            Ok(Verdict::Denied(denied)) => Err(Refused { denied, alone: false }),
+            Err(away) => {
+                let taken = self.take_alone(&demand.scopes, rest_of(&self.link, &away));
+                taken.map_err(|denied| Refused { denied, alone: true })
+            }
         }
     }
 
