@@ -30,6 +30,7 @@ use crate::quota::{Amounts, Whose};
 use crate::report::{CallReport, ServedBy};
 use crate::response::{ChatResponse, Completion};
 use crate::sync::{AtomicU64, Ordering};
+use crate::time::now;
 use crate::usage::{Cost, Usage};
 
 /// A client's cache, with the flights of its calls.
@@ -130,7 +131,8 @@ pub(super) async fn find(client: &Arc<Inner>, call: &Call, entry: Entry) -> Resu
         Lookup::Hit(hit) => {
             let mut visit = Visit::of(client, call, entry);
             tell_hit(client, &visit.caller, "exact_hit", &hit);
-            count_hit(client, call, &visit.caller).map_err(|error| visit.fail(error))?;
+            let counted = count_hit(client, call, &visit.caller).await;
+            counted.map_err(|error| visit.fail(error))?;
             Ok(Found::Hit(visit, hit))
         }
         Lookup::Miss(ticket) => {
@@ -185,14 +187,19 @@ fn tell_hit(client: &Inner, caller: &Caller, outcome: &'static str, hit: &Hit) {
 }
 
 /// Counts a hit against its tenant's requests, where hits count.
-fn count_hit(client: &Inner, call: &Call, caller: &Caller) -> Result<(), Error> {
+async fn count_hit(client: &Inner, call: &Call, caller: &Caller) -> Result<(), Error> {
     let counts = client.caching.as_ref().is_some_and(|caching| caching.hits_count);
     let Some(quota) = client.quota.as_ref().filter(|_| counts) else { return Ok(()) };
     let options = &call.options;
     let whose =
         Whose::new(options.tenant.as_ref(), call.request.model.as_deref(), &options.quota_keys);
     let request = Amounts::tokens(0, 0);
-    let reserved = quota.try_reserve(&whose, &request);
+    let reserved = if quota.is_shared() {
+        // Boxed, so that hits of others do not carry the room. It does not wait for room in a limit.
+        Box::pin(quota.reserve(&whose, &request, now())).await
+    } else {
+        quota.try_reserve(&whose, &request)
+    };
     reserved.map(|it| it.settle(&request)).map_err(|denied| {
         tell_denied(client, caller, &denied);
         over_quota(denied)
@@ -283,7 +290,8 @@ impl Asking {
         if let Some(hit) = caching.cache.search(&mut self.ticket).await {
             let caller = &self.terms.caller;
             tell_hit(&client, caller, "semantic_hit", &hit);
-            let answer = count_hit(&client, &self.call, caller).map(|()| Item::of_hit(&hit));
+            let counted = count_hit(&client, &self.call, caller).await;
+            let answer = counted.map(|()| Item::of_hit(&hit));
             return Some((answer.map_err(Failure::Own), Work::Over));
         }
         tell(&client, &self.terms.caller, "miss", None);
