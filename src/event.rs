@@ -77,7 +77,8 @@ pub enum Event<'a> {
     },
     /// What the cache did for a call.
     Cache {
-        /// `"exact_hit"`, `"semantic_hit"`, `"coalesced"`, `"miss"` or `"bypass"`.
+        /// `"exact_hit"`, `"semantic_hit"`, `"shared_hit"`, `"shared_semantic_hit"`, `"coalesced"`,
+        /// `"miss"` or `"bypass"`.
         outcome: &'static str,
         /// Why it was bypassed.
         why: Option<&'static str>,
@@ -129,7 +130,8 @@ pub enum Event<'a> {
     },
     /// A store that instances share did not answer, or not what it was given.
     StoreFailed {
-        /// Which one: `"quota"`, `"cache"`, `"index"` or `"facts"`.
+        /// Which one: `"quota"`, `"cache"`, `"index"` or `"facts"`; `"cache_writes"` and
+        /// `"index_writes"` for what no call waits for.
         store: &'static str,
         /// `"unreachable"`, `"late"`, `"refused"` or `"garbled"`.
         why: &'static str,

@@ -82,6 +82,13 @@ pub enum ServedBy {
         /// The cosine of the two questions.
         similarity: f32,
     },
+    /// The cache that instances share: another one had fetched the answer to the very same.
+    SharedHit,
+    /// The cache that instances share: another one had fetched the answer to something alike.
+    SharedSemanticHit {
+        /// The cosine of the two questions.
+        similarity: f32,
+    },
     /// Another call that asked the same at the same time: its answer is this one's too.
     Coalesced,
 }
@@ -92,7 +99,11 @@ impl ServedBy {
     pub const fn endpoint(&self) -> Option<&EndpointId> {
         match self {
             Self::Endpoint(id) => Some(id),
-            Self::ExactHit | Self::SemanticHit { .. } | Self::Coalesced => None,
+            Self::ExactHit
+            | Self::SemanticHit { .. }
+            | Self::SharedHit
+            | Self::SharedSemanticHit { .. }
+            | Self::Coalesced => None,
         }
     }
 }
@@ -103,6 +114,10 @@ impl fmt::Display for ServedBy {
             Self::Endpoint(id) => write!(f, "{id}"),
             Self::ExactHit => f.write_str("an exact hit"),
             Self::SemanticHit { similarity } => write!(f, "a hit of similarity {similarity:.3}"),
+            Self::SharedHit => f.write_str("an exact hit of another instance"),
+            Self::SharedSemanticHit { similarity } => {
+                write!(f, "another instance's hit of similarity {similarity:.3}")
+            }
             Self::Coalesced => f.write_str("another call"),
         }
     }

@@ -144,6 +144,7 @@ impl LlmClientBuilder {
         let balancer = balancer_of(self.endpoints, self.balancer, seed)?;
         let fallbacks = Fallbacks::new(self.fallbacks, &balancer)?;
         balancer.observe(emitter.clone());
+        self.cache.iter().for_each(|cache| cache.observe(&emitter));
         Ok(LlmClient::from_inner(Inner {
             waiting: self.queue.map(|queue| Waiting::new(queue, &balancer)),
             caching: self.cache.map(|cache| Caching::new(cache, self.hits_count)),
