@@ -114,8 +114,12 @@ impl Inner {
         ticket: &mut Ticket,
     ) -> Result<Option<Hit>, StoreError> {
         let key = key_of(&ticket.print);
+        // Older epochs do no harm: what was taken back since is then found not to be current.
+        ticket.stamped = tiers.last_known(&ticket.tags);
+        ticket.reached = false;
         let read = tiers.read(&key, &ticket.tags, ticket.reads).await?;
         ticket.stamped = Some(read.stamped);
+        ticket.reached = true;
         let hit = |(answer, stamped)| self.copy_exact(ticket, answer, stamped);
         Ok(read.found.and_then(hit))
     }
@@ -229,14 +233,14 @@ impl Inner {
     ) -> Option<Hit> {
         let tiers = self.tiers()?;
         let flight = tiers.flight()?;
-        // Without stamps the store failed a moment ago, or what is fetched will not be put there.
-        if !ticket.reads || !ticket.writes || ticket.stamped.is_none() {
+        // Who only reads will put nothing there, and who wants it fresh waits for nobody.
+        if !ticket.reads || !ticket.writes || !ticket.reached {
             return None;
         }
         let began = now();
         let half = deadline.saturating_duration_since(began) / 2;
         let end = after(began, half.min(flight.most_wait));
-        let mut lead = Lead::new(tiers, key_of(&ticket.print), flight, &self.rng);
+        let mut lead = Lead::new(tiers, key_of(&ticket.print), flight);
         for number in 0.. {
             if lead.attempt().await.ok()? {
                 return self.lead_on(tiers, ticket, lead).await;

@@ -174,8 +174,10 @@ pub struct Ticket {
     pub(crate) neighbour: Option<Neighbour>,
     /// The entry that has the answer, unless another instance has taken it back.
     pub(crate) kept: Option<EntryId>,
-    /// What epochs the tags were in when the shared store was asked; `None` where it was not.
+    /// What epochs the tags were in when the shared store was asked; `None` where nobody knows.
     pub(crate) stamped: Option<Stamped>,
+    /// Whether the shared store answered.
+    pub(crate) reached: bool,
     /// The lead among the instances, which ends with the ticket.
     pub(crate) lead: Option<Box<Lead>>,
 }
@@ -211,6 +213,7 @@ impl Ticket {
             neighbour: None,
             kept: None,
             stamped: self.stamped.clone(),
+            reached: self.reached,
             lead: None,
         }
     }

@@ -210,6 +210,7 @@ impl SemanticCache {
             neighbour: None,
             kept: None,
             stamped: None,
+            reached: false,
             lead: None,
         }
     }

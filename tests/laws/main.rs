@@ -23,6 +23,9 @@ mod queueing;
 mod quotas;
 mod retries;
 mod secrets;
+mod sharing;
+#[path = "../cache/stores.rs"]
+mod stores;
 mod strategies;
 mod streams;
 mod weights;

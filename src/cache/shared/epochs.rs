@@ -32,7 +32,7 @@ pub(crate) struct Stamped {
 #[derive(Debug)]
 pub(super) struct Epochs {
     base: Instant,
-    /// When the last reading was begun, in nanoseconds after `base`, of which no reading takes none.
+    /// When the last reading was begun, in nanoseconds after `base`; 0 for never.
     beat: AtomicU64,
     /// When a reading was last wished for, likewise.
     wished: AtomicU64,
@@ -92,7 +92,7 @@ impl Epochs {
         // Acquire: pairs with the Release in `touch`.
         match self.beat.load(Ordering::Acquire) {
             0 => Duration::MAX,
-            beat => at.saturating_duration_since(self.base + Duration::from_nanos(beat)),
+            beat => Duration::from_nanos(self.nanos(at).saturating_sub(beat)),
         }
     }
 
@@ -121,9 +121,9 @@ impl Epochs {
         let _ = self.beat.fetch_update(Ordering::Release, Ordering::Relaxed, later);
     }
 
-    /// Never zero.
+    /// From 1 on.
     fn nanos(&self, at: Instant) -> u64 {
-        (at.saturating_duration_since(self.base).as_nanos() as u64).max(1)
+        (at.saturating_duration_since(self.base).as_nanos() as u64).saturating_add(1)
     }
 
     /// The epochs of `labels`, where all are known.

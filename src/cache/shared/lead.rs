@@ -84,9 +84,8 @@ pub(crate) struct Lead {
 }
 
 impl Lead {
-    pub(crate) fn new(tiers: &Arc<Tiers>, key: SharedKey, flight: FleetFlight, rng: &Rng) -> Self {
-        let token = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
-        let tiers = Arc::clone(tiers);
+    pub(crate) fn new(tiers: &Arc<Tiers>, key: SharedKey, flight: FleetFlight) -> Self {
+        let (token, tiers) = (tiers.token(), Arc::clone(tiers));
         Self { tiers, key, token, lease: flight.lease, held: false, renewal: None }
     }
 

@@ -18,6 +18,7 @@ use crate::cache::stats::{count, read};
 use crate::embed::Embedding;
 use crate::event::Emitter;
 use crate::remote::{Guarded, StoreError};
+use crate::rng::Rng;
 use crate::time::{Instant, now};
 
 /// What a call waits for at the most. A look into the store takes under a millisecond next door.
@@ -39,6 +40,8 @@ pub(crate) struct Tiers {
     /// The label that is advanced with every other one.
     generation: u128,
     epochs: Epochs,
+    /// Never from a seed: instances that were given the same one would take each other for itself.
+    tokens: Rng,
     pub(super) writes: Writes,
 }
 
@@ -84,6 +87,7 @@ impl Tiers {
             flight,
             generation,
             epochs: Epochs::new(),
+            tokens: Rng::from_entropy(),
             writes: Writes::default(),
         }
     }
@@ -115,6 +119,11 @@ impl Tiers {
             self.write_later(Job::Refresh);
         }
         self.epochs.holds(round, at)
+    }
+
+    /// The epochs of `labels` when they were last asked for, where all were in this round.
+    pub(crate) fn last_known(&self, labels: &[u128]) -> Option<Stamped> {
+        self.epochs.of(labels)
     }
 
     /// The epochs of `labels`, from memory where they are known.
@@ -247,6 +256,11 @@ impl Tiers {
 
 /// Leads.
 impl Tiers {
+    /// One that no other try of any instance has.
+    pub(super) fn token(&self) -> u128 {
+        u128::from(self.tokens.next_u64()) << 64 | u128::from(self.tokens.next_u64())
+    }
+
     pub(super) async fn try_lead(
         &self,
         key: &SharedKey,
