@@ -152,6 +152,7 @@ impl LlmClientBuilder {
         let fallbacks = Fallbacks::new(self.fallbacks, &balancer)?;
         balancer.observe(emitter.clone());
         self.quota.iter().for_each(|quota| quota.observe(&emitter));
+        self.cache.iter().for_each(|cache| cache.observe(&emitter));
         Ok(LlmClient::from_inner(Inner {
             waiting: self.queue.map(|queue| Waiting::new(queue, &balancer)),
             caching: self.cache.map(|cache| Caching::new(cache, self.hits_count, self.hit_pace)),

@@ -24,6 +24,9 @@ mod quotas;
 mod retries;
 mod secrets;
 mod shared_quotas;
+mod sharing;
+#[path = "../cache/stores.rs"]
+mod stores;
 mod strategies;
 mod streams;
 mod weights;
