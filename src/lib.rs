@@ -44,6 +44,7 @@
 //! * [`report`]: who served a call, what was tried, and how long each part took.
 //! * [`remote`]: the deadline and the breaker in front of every store that instances share.
 //! * [`event`]: every decision, for an observer of yours.
+//! * [`histogram`]: how durations are distributed, as the client's statistics tell.
 //! * [`duration`]: durations as configuration files spell them, for your own files too.
 //! * [`time`] and [`rng`]: the only doors to the clock and to randomness, so that tests replay.
 //! * [`guide`]: one page for each subject, from end to end.
@@ -54,12 +55,14 @@
 //!
 //! * `openai`: `providers::OpenAi` and `providers::OpenAiEmbedder`, also for compatible servers.
 //! * `anthropic`: `providers::Anthropic`.
+//! * `tracing`: `observe::tracing`, a span for each call and each attempt.
+//! * `metrics`: `observe::metrics`, through the `metrics` facade.
 //! * `test-util`: `testing`, doubles and a conformance suite for your own tests.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // L0: nouns that import nothing of the crate.
 pub mod duration;
-pub mod event;
+pub mod histogram;
 pub mod rng;
 mod sync;
 pub mod time;
@@ -68,6 +71,7 @@ pub mod time;
 pub mod admission;
 pub mod chunk;
 pub mod error;
+pub mod event;
 pub mod options;
 pub mod outcome;
 pub mod rate;
@@ -93,6 +97,9 @@ pub mod vector;
 pub mod client;
 
 // L5: adapters, over what anybody could use.
+#[cfg(any(feature = "tracing", feature = "metrics"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "tracing", feature = "metrics"))))]
+pub mod observe;
 #[cfg(feature = "__http")]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "openai", feature = "anthropic"))))]
 pub mod providers;

@@ -48,6 +48,7 @@ mod snapshot;
 mod state;
 mod status;
 mod strategy;
+mod tally;
 
 pub use balancer::Balancer;
 pub use breaker::BreakerPolicy;
@@ -64,3 +65,4 @@ pub use quote::Quote;
 pub use state::Condition;
 pub use status::EndpointStatus;
 pub use strategy::{Candidate, Candidates, Strategy, StrategyKind};
+pub use tally::EndpointTotals;
