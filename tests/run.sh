@@ -55,6 +55,7 @@ run_checks() {
   check "examples build" cargo build --examples --all-features
   check "quickstart runs" cargo run --quiet --example quickstart
   check "multi_tenant runs" cargo run --quiet --example multi_tenant
+  check "observability runs" cargo run --quiet --example observability --features metrics
   check "benchmarks build" cargo bench --no-run --all-features
   check "comparison with peers" peers
 }
