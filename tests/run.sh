@@ -37,6 +37,7 @@ set_up() {
   want_oldest_rust
   need_node
   need_aimock
+  need_promtool
 }
 
 run_checks() {
@@ -54,6 +55,7 @@ run_checks() {
   check "examples build" cargo build --examples --all-features
   check "quickstart runs" cargo run --quiet --example quickstart
   check "multi_tenant runs" cargo run --quiet --example multi_tenant
+  check "observability runs" cargo run --quiet --example observability --features metrics
   check "benchmarks build" cargo bench --no-run --all-features
   check "comparison with peers" peers
 }
@@ -113,6 +115,26 @@ need_aimock() {
   npm_install aimock @copilotkit/aimock "$AIMOCK_PINNED"
   export EVENKEEL_AIMOCK="$TOOLS/aimock/node_modules/.bin/llmock"
   [ -x "$EVENKEEL_AIMOCK" ] || die "the aimock package holds no llmock command"
+}
+
+# Prometheus' own judge of metrics and alert rules. Its package is unpacked, not installed: installed,
+# it would start a server.
+need_promtool() {
+  local installed folder="$TOOLS/prometheus"
+  installed="$(command -v promtool || true)"
+  export EVENKEEL_PROMTOOL="${EVENKEEL_PROMTOOL:-${installed:-$folder/usr/bin/promtool}}"
+  if [ -x "$EVENKEEL_PROMTOOL" ]; then
+    say "promtool is there"
+    return
+  fi
+  command -v apt-get >/dev/null || die "please install promtool, which comes with Prometheus"
+  say "unpacking promtool from the package prometheus"
+  local log="$TOOLS/prometheus.log"
+  mkdir -p "$folder"
+  (cd "$folder" && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; } \
+    && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb) >"$log" 2>&1 \
+    || die_with "$log" "getting promtool failed (is the network reachable?)"
+  [ -x "$EVENKEEL_PROMTOOL" ] || die "the package prometheus holds no promtool"
 }
 
 npm_install() { # folder under the tools, package, version

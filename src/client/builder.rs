@@ -12,11 +12,13 @@ use crate::client::gate::Waiting;
 use crate::client::hedge::{HedgePolicy, Hedging};
 use crate::client::llm_client::{Inner, LlmClient};
 use crate::client::retry::{RetryBudget, RetryPolicy};
+use crate::client::tally::Tally;
 use crate::error::BuildError;
 use crate::event::{Emitter, Observer};
 use crate::options::{HitPace, Timeouts};
 use crate::queue::RequestQueue;
 use crate::quota::QuotaLimiter;
+use crate::remote::Guarded;
 use crate::rng::Rng;
 use crate::time::now;
 
@@ -37,6 +39,7 @@ pub struct LlmClientBuilder {
     fallbacks: Vec<Fallback>,
     bounds: ResponseBounds,
     emitter: Emitter,
+    stores: Vec<Arc<Guarded>>,
     seed: Option<u64>,
 }
 
@@ -127,6 +130,13 @@ impl LlmClientBuilder {
         self
     }
 
+    /// Tells the state of a store that instances share with the client's
+    /// [health](LlmClient::health), and its failures to the client's observer.
+    pub fn watch_store(mut self, store: Arc<Guarded>) -> Self {
+        self.stores.push(store);
+        self
+    }
+
     /// Makes jitter repeatable.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -153,6 +163,7 @@ impl LlmClientBuilder {
         balancer.observe(emitter.clone());
         self.quota.iter().for_each(|quota| quota.observe(&emitter));
         self.cache.iter().for_each(|cache| cache.observe(&emitter));
+        self.stores.iter().for_each(|store| store.observe(&emitter));
         Ok(LlmClient::from_inner(Inner {
             waiting: self.queue.map(|queue| Waiting::new(queue, &balancer)),
             caching: self.cache.map(|cache| Caching::new(cache, self.hits_count, self.hit_pace)),
@@ -167,6 +178,8 @@ impl LlmClientBuilder {
             bounds,
             rng: seed.map_or_else(Rng::from_entropy, Rng::from_seed),
             emitter,
+            tally: Tally::default(),
+            stores: self.stores,
         }))
     }
 }

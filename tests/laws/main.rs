@@ -18,6 +18,7 @@ mod hedging;
 mod leases;
 mod limits;
 mod listeners;
+mod observing;
 mod outcomes;
 mod queueing;
 mod quotas;
