@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -95,6 +96,7 @@ impl Balancer {
                 sharing: OnceLock::new(),
             }
         });
+        shared.report_served(None);
         Self { shared }
     }
 
@@ -169,6 +171,11 @@ impl Balancer {
         self.shared.snapshot_at(now).pool(Some(model)).dearest()
     }
 
+    /// How long an answer of any endpoint takes by the way things go; `None` before the first one.
+    pub(crate) fn typical_service(&self) -> Option<Duration> {
+        self.shared.chooser.typical.service()
+    }
+
     /// Whether a demand's affinity tells.
     pub(crate) fn heeds_affinity(&self) -> bool {
         matches!(self.shared.chooser.strategy, StrategyKind::Affinity | StrategyKind::Custom(_))
@@ -192,6 +199,7 @@ impl Balancer {
     /// Names the field at fault, as when a balancer is built.
     pub fn add(&self, endpoint: Endpoint) -> Result<(), BuildError> {
         endpoint.validate("endpoint")?;
+        let id = endpoint.id().clone();
         self.change(|registry, shared| {
             if registry.get(endpoint.id()).is_some() {
                 let reason = format!("{:?} is used already", endpoint.id().as_str());
@@ -199,7 +207,9 @@ impl Balancer {
             }
             registry.add(endpoint, &Arc::downgrade(shared));
             Ok(())
-        })
+        })?;
+        self.shared.report_served(Some(&id));
+        Ok(())
     }
 
     /// Gives an endpoint of the same id a new configuration, and forgets what was held against the
@@ -209,6 +219,7 @@ impl Balancer {
     /// Names the field at fault; `endpoint.id` where there is no endpoint of that id.
     pub fn replace(&self, endpoint: Endpoint) -> Result<(), BuildError> {
         endpoint.validate("endpoint")?;
+        let id = endpoint.id().clone();
         self.change(|registry, shared| {
             let before = registry.get(endpoint.id()).ok_or_else(|| unknown(endpoint.id()))?;
             // Of another account the old one's refusal says nothing.
@@ -219,7 +230,9 @@ impl Balancer {
             }
             registry.replace(endpoint, &Arc::downgrade(shared));
             Ok(())
-        })
+        })?;
+        self.shared.report_served(Some(&id));
+        Ok(())
     }
 
     /// Changes an endpoint's weight and nothing else; what is known of it stays known.
@@ -332,7 +345,9 @@ impl Balancer {
     pub(crate) fn observe(&self, emitter: Emitter) {
         // The first observer stays: a balancer may serve several clients.
         if emitter.is_observed() {
-            let _ = self.shared.emitter.set(emitter);
+            if self.shared.emitter.set(emitter).is_ok() {
+                self.shared.report_served(None);
+            }
             self.shared.watch_store();
         }
     }
@@ -464,6 +479,19 @@ impl Shared {
     fn report_all(&self, entered: &Entered, why: &'static str, now: Instant) {
         for (cell, condition) in entered {
             self.report(cell, (condition.label(), condition.until()), why, now);
+        }
+    }
+
+    /// Reports what endpoints are configured to serve, all of them or one.
+    fn report_served(&self, id: Option<&EndpointId>) {
+        let Some(emitter) = self.emitter.get() else { return };
+        let served = self.registry.lock().served(id);
+        for (cell, model) in &served {
+            emitter.emit(|| Event::EndpointConfigured {
+                endpoint: cell.id.as_str(),
+                provider: &cell.provider_id,
+                model: model.as_deref(),
+            });
         }
     }
 

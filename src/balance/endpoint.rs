@@ -26,6 +26,8 @@ use crate::usage::Price;
 #[must_use]
 pub struct Endpoint {
     provider: Arc<dyn Provider>,
+    /// The provider's own id, asked once: it is the application's code.
+    provider_id: Arc<str>,
     id: EndpointId,
     account: Option<Arc<str>>,
     weight: u32,
@@ -46,9 +48,11 @@ impl Endpoint {
     /// The same for a provider that others hold too. [Replacing](super::Balancer::replace) an
     /// endpoint recognises a provider that stays the same.
     pub fn shared(provider: Arc<dyn Provider>) -> Self {
+        let provider_id: Arc<str> = provider.id().into();
         Self {
-            id: EndpointId::new(provider.id()),
+            id: EndpointId::new(Arc::clone(&provider_id)),
             provider,
+            provider_id,
             account: None,
             weight: 1,
             tier: 0,
@@ -176,6 +180,10 @@ impl Endpoint {
         &self.provider
     }
 
+    pub(crate) const fn provider_id(&self) -> &Arc<str> {
+        &self.provider_id
+    }
+
     pub(crate) const fn declared(&self) -> &EndpointLimits {
         &self.limits
     }
@@ -221,7 +229,7 @@ impl Endpoint {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { provider: _, id, account, weight, tier, models, .. } = self;
+        let Self { provider: _, provider_id: _, id, account, weight, tier, models, .. } = self;
         let Self { default_model, limits, price, prices, .. } = self;
         f.debug_struct("Endpoint")
             .field("id", id)

@@ -133,6 +133,21 @@ impl Registry {
         Snapshot::new(pools.collect(), default, unnamed, changes.min())
     }
 
+    /// What each endpoint, or the one named `id`, is configured to serve: a model, or any.
+    pub(crate) fn served(
+        &self,
+        id: Option<&EndpointId>,
+    ) -> Vec<(Arc<EndpointCell>, Option<Box<str>>)> {
+        let entries = self.entries.iter().filter(|entry| id.is_none_or(|id| entry.cell.id == *id));
+        let of = |entry: &Entry| {
+            let any = entry.models.is_empty().then_some(None);
+            let named = entry.models.iter().map(|model| Some(model.name.clone()));
+            let cell = Arc::clone(&entry.cell);
+            any.into_iter().chain(named).map(move |model| (Arc::clone(&cell), model)).collect()
+        };
+        entries.flat_map(|entry| -> Vec<_> { of(entry) }).collect()
+    }
+
     /// The conditions that endpoints entered since this was asked last.
     pub(crate) fn entered(&mut self, now: Instant) -> Vec<(Arc<EndpointCell>, Condition)> {
         let of = |entry: &mut Entry| {
