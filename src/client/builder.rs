@@ -12,6 +12,7 @@ use crate::client::gate::Waiting;
 use crate::client::hedge::{HedgePolicy, Hedging};
 use crate::client::llm_client::{Inner, LlmClient};
 use crate::client::retry::{RetryBudget, RetryPolicy};
+use crate::client::shared::Shared;
 use crate::error::BuildError;
 use crate::event::{Emitter, Observer};
 use crate::options::Timeouts;
@@ -35,6 +36,7 @@ pub struct LlmClientBuilder {
     hedge: Option<HedgePolicy>,
     fallbacks: Vec<Fallback>,
     bounds: ResponseBounds,
+    shared: Option<Shared>,
     emitter: Emitter,
     seed: Option<u64>,
 }
@@ -114,6 +116,17 @@ impl LlmClientBuilder {
         self
     }
 
+    /// Shares with other instances what `shared` has a store for and this client a part: limits, answers,
+    /// similar questions, and what providers say of accounts. A part that was given a store of its own
+    /// keeps it.
+    ///
+    /// A client without it needs no other machine. With it, a store that is slow, full or gone makes no
+    /// call fail, unless a limit says so, and none later than by the store's deadline.
+    pub fn shared(mut self, shared: impl Into<Shared>) -> Self {
+        self.shared = Some(shared.into());
+        self
+    }
+
     /// Tells `observer` of every decision.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.emitter = Emitter::to(observer);
@@ -144,6 +157,9 @@ impl LlmClientBuilder {
         let balancer = balancer_of(self.endpoints, self.balancer, seed)?;
         let fallbacks = Fallbacks::new(self.fallbacks, &balancer)?;
         balancer.observe(emitter.clone());
+        if let Some(shared) = self.shared {
+            shared.hand_out(&balancer);
+        }
         Ok(LlmClient::from_inner(Inner {
             waiting: self.queue.map(|queue| Waiting::new(queue, &balancer)),
             caching: self.cache.map(|cache| Caching::new(cache, self.hits_count)),
