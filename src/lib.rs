@@ -7,7 +7,8 @@
 //! ```
 //!
 //! and on its way it leases an endpoint by weight, is retried elsewhere where that is right, ends by
-//! its deadline, and settles exactly what it took. No proxy, no background task, no global state.
+//! its deadline, and settles exactly what it took. No proxy and no global state; nor a background
+//! task, unless instances [share](client::LlmClientBuilder::shared) what they know.
 //!
 //! # Getting started
 //!

@@ -12,6 +12,7 @@ use crate::client::gate::Waiting;
 use crate::client::hedge::{HedgePolicy, Hedging};
 use crate::client::llm_client::{Inner, LlmClient};
 use crate::client::retry::{RetryBudget, RetryPolicy};
+use crate::client::shared::Shared;
 use crate::client::tally::Tally;
 use crate::error::BuildError;
 use crate::event::{Emitter, Observer};
@@ -38,6 +39,7 @@ pub struct LlmClientBuilder {
     hedge: Option<HedgePolicy>,
     fallbacks: Vec<Fallback>,
     bounds: ResponseBounds,
+    shared: Option<Shared>,
     emitter: Emitter,
     stores: Vec<Arc<Guarded>>,
     seed: Option<u64>,
@@ -124,6 +126,17 @@ impl LlmClientBuilder {
         self
     }
 
+    /// Shares with other instances what `shared` has a store for and this client a part: limits, answers,
+    /// similar questions, and what providers say of accounts. A part that was given a store of its own
+    /// keeps it.
+    ///
+    /// A client without it needs no other machine. With it, a store that is slow, full or gone makes no
+    /// call fail, unless a limit says so, and none later than by the store's deadline.
+    pub fn shared(mut self, shared: impl Into<Shared>) -> Self {
+        self.shared = Some(shared.into());
+        self
+    }
+
     /// Tells `observer` of every decision.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.emitter = Emitter::to(observer);
@@ -164,6 +177,9 @@ impl LlmClientBuilder {
         self.quota.iter().for_each(|quota| quota.observe(&emitter));
         self.cache.iter().for_each(|cache| cache.observe(&emitter));
         self.stores.iter().for_each(|store| store.observe(&emitter));
+        if let Some(shared) = self.shared {
+            shared.hand_out(&balancer);
+        }
         Ok(LlmClient::from_inner(Inner {
             waiting: self.queue.map(|queue| Waiting::new(queue, &balancer)),
             caching: self.cache.map(|cache| Caching::new(cache, self.hits_count, self.hit_pace)),
