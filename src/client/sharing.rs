@@ -147,7 +147,7 @@ impl Sharing {
             return Err(self.visit.fail(lost(FlightError::Unfinished)));
         };
         let report = self.report(&answer.report);
-        self.visit.succeed(report.attempts.len());
+        self.visit.succeed(&answer.response, &report);
         // Whoever receives it last need not copy it.
         let response = match Arc::try_unwrap(answer) {
             Ok(answer) => answer.response,

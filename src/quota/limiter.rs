@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::error::BuildError;
 use crate::options::TenantId;
 use crate::quota::amounts::Amounts;
+use crate::quota::budget::Budget;
 use crate::quota::builder::QuotaBuilder;
 use crate::quota::denied::{Denied, Level, Reason};
 use crate::quota::estimate::Estimator;
@@ -244,13 +245,15 @@ impl QuotaLimiter {
         self.inner.replan(key, self.inner.tenant.clone().unwrap_or_else(none));
     }
 
-    /// What is left to a tenant of each of its limits by rate, and how many of its calls run; `None`
-    /// where nothing of its quota is in use.
+    /// What is left to a tenant of each of its limits by rate, what it has used of each of its budgets,
+    /// and how many of its calls run; `None` where nothing of its quota is in use.
     #[must_use]
     pub fn usage(&self, tenant: &TenantId) -> Option<TenantUsage> {
         let scope = self.inner.scopes.peek(self.inner.line(&Whose::tenant(tenant)))?;
-        let available = scope.available(self.inner.moment(now())).collect();
-        Some(TenantUsage { available, running: scope.running() })
+        let now = self.inner.moment(now());
+        let available = scope.available(now).collect();
+        let budgets = scope.budgets_used(now).collect();
+        Some(TenantUsage { available, budgets, running: scope.running() })
     }
 
     /// How many scopes are in use.
@@ -270,6 +273,9 @@ impl QuotaLimiter {
 pub struct TenantUsage {
     /// What could be taken now, by dimension, in the order of configuration.
     pub available: Vec<(Dimension, u64)>,
+    /// What is used of each budget in its present period, running calls included, in the order of
+    /// configuration.
+    pub budgets: Vec<(Budget, u64)>,
     /// Calls that are running.
     pub running: u32,
 }
