@@ -15,8 +15,8 @@
 
 mod broken;
 pub mod cache;
-pub mod index;
 pub mod facts;
+pub mod index;
 pub mod quota;
 
 use std::any::Any;

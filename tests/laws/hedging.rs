@@ -58,7 +58,10 @@ async fn the_second_attempt_wins_where_it_shows_content_first() {
     assert_eq!(slow.counts().cancelled, 1);
     assert_nothing_is_held(&client, [&slow, &quick]);
     let told = notebook.lines();
-    assert!(told.contains(&r#"Hedge { call: 1, endpoint: "quick", after: 2s }"#.into()), "{told:?}");
+    assert!(
+        told.contains(&r#"Hedge { call: 1, endpoint: "quick", after: 2s }"#.into()),
+        "{told:?}"
+    );
     let won = r#"HedgeEnded { call: 1, endpoint: "quick", outcome: "won" }"#;
     assert!(told.contains(&won.into()), "{told:?}");
 }

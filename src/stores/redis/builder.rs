@@ -51,7 +51,7 @@ impl RedisSharedBuilder {
         self
     }
 
-    /// Keeps answers and facts on another server than quotas, one that may evict what it has no room
+    /// Keeps answers and facts on another server than quotas, one alone that may evict what it has no room
     /// for. Without, they have a connection of their own to the same server, so that no quota waits
     /// behind a long answer.
     pub fn answers_at(mut self, url: impl Into<String>) -> Self {
@@ -86,10 +86,19 @@ impl RedisSharedBuilder {
     /// more than letters, digits, `-`, `_`, `.` and `:`, or a timeout is zero.
     pub fn build(self) -> Result<RedisShared, BuildError> {
         self.check()?;
-        let Self { url, nodes, secret, prefix, patience, answers_at: _ } = &self;
-        let quotas = link("url", url, nodes.as_deref(), *patience)?;
+        let Self { url, nodes, secret, prefix, patience, answers_at } = &self;
+        let here = || link("url", url, nodes.as_deref(), *patience);
+        let quotas = here()?;
+        let answers = match answers_at {
+            None => here()?,
+            Some(url) => link("answers_at", url, None, *patience)?,
+        };
         let keys = Keys::new(prefix.clone(), Sealer::new(secret));
-        Ok(RedisShared { keys: Arc::new(keys), quotas: Arc::new(quotas) })
+        Ok(RedisShared {
+            keys: Arc::new(keys),
+            quotas: Arc::new(quotas),
+            answers: Arc::new(answers),
+        })
     }
 
     fn check(&self) -> Result<(), BuildError> {

@@ -23,6 +23,8 @@
 //! replica, what it admitted and had not replicated yet is forgotten.
 
 mod builder;
+mod cache;
+mod facts;
 mod fault;
 mod kept;
 mod keys;
@@ -32,5 +34,7 @@ mod script;
 mod shared;
 
 pub use builder::RedisSharedBuilder;
+pub use cache::RedisCacheStore;
+pub use facts::RedisFactStore;
 pub use quota::RedisQuotaStore;
 pub use shared::RedisShared;

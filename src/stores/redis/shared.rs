@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::builder::RedisSharedBuilder;
+use super::cache::RedisCacheStore;
+use super::facts::RedisFactStore;
 use super::keys::Keys;
 use super::link::Link;
 use super::quota::RedisQuotaStore;
@@ -30,6 +32,7 @@ use crate::error::BuildError;
 pub struct RedisShared {
     pub(super) keys: Arc<Keys>,
     pub(super) quotas: Arc<Link>,
+    pub(super) answers: Arc<Link>,
 }
 
 impl RedisShared {
@@ -45,6 +48,18 @@ impl RedisShared {
     /// When the URL cannot be understood or the secret is too short.
     pub fn connect(url: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self, BuildError> {
         Self::builder(url).secret(secret).build()
+    }
+
+    /// Answers that all instances may serve.
+    #[must_use]
+    pub fn answers(&self) -> RedisCacheStore {
+        RedisCacheStore::new(Arc::clone(&self.keys), Arc::clone(&self.answers))
+    }
+
+    /// What instances tell one another of their accounts.
+    #[must_use]
+    pub fn facts(&self) -> RedisFactStore {
+        RedisFactStore::new(Arc::clone(&self.keys), Arc::clone(&self.answers))
     }
 
     /// Quotas that all instances take from.
