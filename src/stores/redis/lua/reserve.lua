@@ -7,6 +7,8 @@
 -- Gives nothing where it was taken, or had been before. Else three numbers for each limit that is in
 -- the way: the scope and the limit, from one, or zero for calls, and how long it is.
 
+local MOST_NUMBERS = 3 + 6 * 32   -- of a scope
+
 -- What a limit was keeps its fullness as far as both allow, and its debt. Where the unit changes no
 -- place is kept: what is refunded must not be too much.
 local function carry_over(state, i, dimension, amount, burst)
@@ -20,14 +22,13 @@ local function carry_over(state, i, dimension, amount, burst)
   return amount, burst, min(MOST, level), charged
 end
 
--- A new limit counts from somewhere, if calls are out: those have no place there.
-local function fresh(state, window, amount, burst, now)
+local function fresh(window, amount, burst, now)
   if window < 0 then return number_of(window, now), 0, 0, 0 end
-  return amount, burst, 0, state[2] > 0 and now % 2 ^ 20 * 2 ^ 32 or 0
+  return amount, burst, 0, 0
 end
 
-local function is_same(state, limits)
-  if #state - 3 ~= #limits / 4 * 6 then return false end
+-- Whether the scope has these limits already, before any that others gave it.
+local function has(state, limits)
   local i = 4
   for l = 1, #limits, 4 do
     if state[i] ~= limits[l] or state[i + 1] ~= limits[l + 1] then return false end
@@ -35,26 +36,34 @@ local function is_same(state, limits)
     if by_rate and (state[i + 2] ~= limits[l + 2] or state[i + 3] ~= limits[l + 3]) then return false end
     i = i + 6
   end
-  return true
+  return state[2] > 0 or i > #state
 end
 
--- Gives a scope the limits it is to have from now on.
+local function append(list, ...)
+  for _, value in ipairs({...}) do list[#list + 1] = value end
+end
+
+-- Gives a scope the limits it is to have from now on. Others that it had go on being charged as long
+-- as calls are out: while a configuration rolls out, instances with the old one come and go.
 local function adopt(state, limits, now)
-  if is_same(state, limits) then return end
-  local next = {}
+  if has(state, limits) then return end
+  local next, kept = {state[1], state[2], state[3]}, {}
   for l = 1, #limits, 4 do
-    local dimension, window, amount, burst = limits[l], limits[l + 1], limits[l + 2], limits[l + 3]
+    local dimension, window, amount, burst = unpack(limits, l, l + 3)
     local old = find(state, dimension, window)
-    local a, b, c, d
     if old then
-      a, b, c, d = carry_over(state, old, dimension, amount, burst)
+      kept[old] = true
+      append(next, dimension, window, carry_over(state, old, dimension, amount, burst))
     else
-      a, b, c, d = fresh(state, window, amount, burst, now)
+      append(next, dimension, window, fresh(window, amount, burst, now))
     end
-    for _, number in ipairs({dimension, window, a, b, c, d}) do next[#next + 1] = number end
   end
-  for i = #state, 4, -1 do state[i] = nil end
-  for i, number in ipairs(next) do state[i + 3] = number end
+  for i = 4, #state, 6 do
+    if state[2] > 0 and not kept[i] and #next < MOST_NUMBERS then
+      append(next, unpack(state, i, i + 5))
+    end
+  end
+  for i = 1, max(#state, #next) do state[i] = next[i] end
 end
 
 -- A period that has begun is not left again, unless the clock was wrong by more than one.
@@ -84,29 +93,24 @@ local function objections(state, limits, running, most, amounts, now)
   for l = 1, #limits / 4 do
     local i = 6 * l - 2
     local wait = wait_for(state, i, limits[4 * l - 1], units(amounts, state[i]), now)
-    if wait then
-      found[#found + 1] = l
-      found[#found + 1] = min(wait, 2 ^ 53)
-    end
+    if wait then append(found, l, min(wait, 2 ^ 53)) end
   end
   return found
 end
 
 -- Charges a scope; what the call is to remember.
-local function take(state, amounts, ends)
+local function take(state, amounts, now, ends)
   local call = {ends}
   for i = 4, #state, 6 do
     local cost = units(amounts, state[i])
     if state[i + 1] < 0 then
+      turn(state, i, now)
       state[i + 3] = min(MOST, state[i + 3] + cost)
     else
-      state[i + 4] = state[i + 4] + cost
-      state[i + 5] = (state[i + 5] + cost) % TURN
+      charge(state, i, cost)
     end
     local place = state[i + 1] < 0 and state[i + 2] or state[i + 5]
-    call[#call + 1] = state[i] % 8
-    call[#call + 1] = state[i + 1]
-    call[#call + 1] = place
+    append(call, state[i] % 8, state[i + 1], place)
   end
   state[2] = state[2] == 0 and ends or min(state[2], ends)
   state[3] = max(state[3], ends)
@@ -132,10 +136,10 @@ for n, key in ipairs(KEYS) do
   adopt(state, limits, now)
   local found = objections(state, limits, running[key], most, amounts, now)
   for i = 1, #found, 2 do
-    for _, number in ipairs({n, found[i], found[i + 1]}) do against[#against + 1] = number end
+    append(against, n, found[i], found[i + 1])
   end
   if #against == 0 then
-    calls[n] = cmsgpack.pack(unpack(take(state, amounts, now + ARGV[2])))
+    calls[n] = cmsgpack.pack(unpack(take(state, amounts, now, now + ARGV[2])))
     running[key] = running[key] + 1
   end
 end

@@ -91,6 +91,13 @@ local function amounts_at(argument)
   return amounts
 end
 
+-- Fits or not.
+local function charge(state, i, amount)
+  local charged = max(0, min(amount, MOST - state[i + 4]))
+  state[i + 4] = state[i + 4] + charged
+  state[i + 5] = (state[i + 5] + charged) % TURN
+end
+
 local function find(state, dimension, window)
   for i = 4, #state, 6 do
     if state[i] % 8 == dimension % 8 and state[i + 1] == window then return i end

@@ -24,8 +24,7 @@ end
 local function correct_rate(state, i, place, had, has)
   local level = state[i + 4]
   if has >= had then
-    local more = max(0, min(has - had, MOST - level))
-    state[i + 4], state[i + 5] = level + more, (state[i + 5] + more) % TURN
+    charge(state, i, has - had)
   else
     local waiting = max(0, level - (state[i + 5] - place) % TURN)
     state[i + 4] = level - min(had - has, waiting)
