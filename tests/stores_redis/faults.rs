@@ -144,7 +144,7 @@ async fn a_server_that_comes_and_goes_fails_some_and_holds_up_none() {
 async fn a_full_server_refuses_what_needs_room_and_lets_calls_end() {
     let server = Server::start().await;
     let (store, guarded) = (shared(&server).quotas(), guarded());
-    let scopes = [scope("a", tokens(1_000).concurrency(2))];
+    let scopes = [scope("full", tokens(1_000).concurrency(2))];
     let running = demand(Amounts::tokens(400, 0), &scopes);
     let grant = reserve(&store, &running).await.unwrap().unwrap();
     let _: String = server.ask(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
@@ -193,7 +193,6 @@ async fn a_server_that_forgets_its_scripts_is_sent_them_again() {
 #[tokio::test]
 async fn a_master_that_dies_takes_only_its_own_slots_with_it() {
     let mut cluster = Cluster::start().await;
-    let _: Vec<String> = Vec::new();
     for master in &cluster.masters {
         let _: String = master.ask(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]).await;
     }

@@ -71,7 +71,9 @@ impl Server {
     }
 
     async fn try_ask<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
-        let client = redis::Client::open(self.url())?;
+        let password = self.options.iter().position(|option| option == "--requirepass");
+        let user = password.map_or(String::new(), |at| format!(":{}@", self.options[at + 1]));
+        let client = redis::Client::open(format!("redis://{user}127.0.0.1:{}", self.port))?;
         let mut connection = client.get_multiplexed_async_connection().await?;
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);

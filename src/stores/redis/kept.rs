@@ -112,8 +112,14 @@ const DIMENSIONS: [Dimension; 5] = [
 /// The amounts as arguments.
 pub(super) fn write_amounts(call: &mut Cmd, amounts: &Amounts) {
     for dimension in DIMENSIONS {
-        call.arg(amounts.of(dimension));
+        call.arg(in_a_double(amounts.of(dimension)));
     }
+}
+
+/// As it is where a double holds it, and else the next above that one does.
+fn in_a_double(amount: u64) -> u64 {
+    let spare = (u64::BITS - amount.leading_zeros()).saturating_sub(f64::MANTISSA_DIGITS);
+    amount.checked_next_multiple_of(1 << spare).unwrap_or(u64::MAX)
 }
 
 /// The limits of a scope as arguments.
@@ -153,4 +159,40 @@ fn objection(scope: &StoredScope, limit: usize, wait: Duration) -> Option<(Denie
         Some(at) => Kept::of(limits).nth(at)?.not_yet(wait),
     };
     Some((Denied::new(scope.level.clone(), reason), on_limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_exact_or_rounded_up() {
+        for amount in [0, 1, 1 << 50, (1 << 53) - 1, 1 << 53, 1 << 63] {
+            assert_eq!(in_a_double(amount), amount);
+        }
+        for amount in [(1 << 53) + 1, (1 << 59) + 1, u64::MAX - 1, u64::MAX] {
+            assert!(in_a_double(amount) as f64 >= amount as f64);
+            assert!(in_a_double(amount) as f64 as u128 >= u128::from(amount));
+            assert!(in_a_double(amount) - amount < amount >> 51);
+        }
+    }
+
+    #[test]
+    fn a_unit_is_the_finest_that_keeps_the_limit_below_2_to_the_50th() {
+        assert_eq!(units(0), (0, 0.0));
+        assert_eq!(units(1 << 50), (0, (1u64 << 50) as f64));
+        assert_eq!(units((1 << 50) + 1), (1, ((1u64 << 49) + 1) as f64));
+        assert_eq!(units(u64::MAX), (14, (1u64 << 50) as f64));
+    }
+
+    #[test]
+    fn a_refusal_by_what_is_not_there_is_none() {
+        let limits = Limits::new().tokens_per_minute(5).concurrency(1);
+        let scope = StoredScope::new("a", crate::quota::Level::Tenant, limits);
+        let refusal = |found: &[u64]| refusal(&[&scope], found);
+        assert!(refusal(&[1, 1, 7]).is_some() && refusal(&[1, 0, 0]).is_some());
+        for found in [&[][..], &[1, 1], &[0, 1, 7], &[2, 1, 7], &[1, 2, 7], &[1, u64::MAX, 7]] {
+            assert_eq!(refusal(found), None, "{found:?}");
+        }
+    }
 }

@@ -99,16 +99,18 @@ impl RedisQuotaStore {
         Err(Refused::Denied(refusal(&part.scopes, &found).ok_or_else(nonsense)?))
     }
 
+    /// Without an actual use, the call never was.
     async fn settle_part(
         &self,
         demand: &Demand,
         part: &Part<'_>,
-        actual: &Amounts,
+        actual: Option<&Amounts>,
     ) -> Result<(), StoreError> {
         let arguments = |call: &mut Cmd| {
             call.arg(&demand.id.to_be_bytes());
             write_amounts(call, &demand.amounts);
-            write_amounts(call, actual);
+            write_amounts(call, actual.unwrap_or(&Amounts::NONE));
+            call.arg(u8::from(actual.is_none()));
         };
         SETTLE.run(&self.link, &part.keys, arguments).await
     }
@@ -116,7 +118,7 @@ impl RedisQuotaStore {
     /// Gives back what was taken of `parts`, as well as it goes: what does not expires.
     async fn undo(&self, demand: &Demand, parts: &[Part<'_>]) {
         for part in parts {
-            let _expires = self.settle_part(demand, part, &Amounts::NONE).await;
+            let _expires = self.settle_part(demand, part, None).await;
         }
     }
 }
@@ -155,7 +157,7 @@ impl QuotaStore for RedisQuotaStore {
         let mut settled = Ok(());
         // Every part, even where one fails: the others are then settled already.
         for part in self.parts(&grant.demand) {
-            settled = settled.and(self.settle_part(&grant.demand, &part, actual).await);
+            settled = settled.and(self.settle_part(&grant.demand, &part, Some(actual)).await);
         }
         settled
     }

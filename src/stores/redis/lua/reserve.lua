@@ -7,145 +7,148 @@
 -- Gives nothing where it was taken, or had been before. Else three numbers for each limit that is in
 -- the way: the scope and the limit, from one, or zero for calls, and how long it is.
 
-local MOST_NUMBERS = 3 + 6 * 32   -- of a scope
+local MOST_LIMITS = 32   -- of a scope, those of other instances included
 
 -- What a limit was keeps its fullness as far as both allow, and its debt. Where the unit changes no
 -- place is kept: what is refunded must not be too much.
-local function carry_over(state, i, dimension, amount, burst)
-  local finer = 2 ^ (floor(state[i] / 8) - floor(dimension / 8))
-  if state[i + 1] < 0 then
-    return state[i + 2], min(MOST, ceil(state[i + 3] * finer)), 0, 0
-  end
-  local level, before = ceil(state[i + 4] * finer), ceil(state[i + 3] * finer)
+local function carry_over(scope, n, dimension, window, burst)
+  local l, level, charged = scope.limits, scope.marks[2 * n - 1], scope.marks[2 * n]
+  local finer = 2 ^ (floor(l[4 * n - 3] / 8) - floor(dimension / 8))
+  if window < 0 then return level, min(MOST, ceil(charged * finer)) end
+  local before = ceil(l[4 * n] * finer)
+  level = ceil(level * finer)
   level = min(level, before, burst) + max(0, level - before)
-  local charged = finer == 1 and state[i + 5] or (state[i + 5] + TURN / 2) % TURN
-  return amount, burst, min(MOST, level), charged
-end
-
-local function fresh(window, amount, burst, now)
-  if window < 0 then return number_of(window, now), 0, 0, 0 end
-  return amount, burst, 0, 0
+  if finer ~= 1 then charged = (charged + TURN / 2) % TURN end
+  return min(MOST, level), charged
 end
 
 -- Whether the scope has these limits already, before any that others gave it.
-local function has(state, limits)
-  local i = 4
-  for l = 1, #limits, 4 do
-    if state[i] ~= limits[l] or state[i + 1] ~= limits[l + 1] then return false end
-    local by_rate = limits[l + 1] > 0
-    if by_rate and (state[i + 2] ~= limits[l + 2] or state[i + 3] ~= limits[l + 3]) then return false end
-    i = i + 6
+local function has(scope, limits)
+  for i = 1, #limits do
+    if scope.limits[i] ~= limits[i] then return false end
   end
-  return state[2] > 0 or i > #state
+  return #scope.limits == #limits or scope.first > 0
 end
 
 local function append(list, ...)
   for _, value in ipairs({...}) do list[#list + 1] = value end
 end
 
--- Gives a scope the limits it is to have from now on. Others that it had go on being charged as long
+-- Gives a scope the limits it is to have from now on, whether the call is let in or not. Others that it had go on being charged as long
 -- as calls are out: while a configuration rolls out, instances with the old one come and go.
-local function adopt(state, limits, now)
-  if has(state, limits) then return end
-  local next, kept = {state[1], state[2], state[3]}, {}
-  for l = 1, #limits, 4 do
-    local dimension, window, amount, burst = unpack(limits, l, l + 3)
-    local old = find(state, dimension, window)
+local function adopt(key, scope, limits, now)
+  if has(scope, limits) then return end
+  local is_new = #scope.limits == 0
+  local l, marks, kept = {}, {}, {}
+  for i = 1, #limits, 4 do
+    local dimension, window, amount, burst = unpack(limits, i, i + 3)
+    local old = find(scope, dimension, window)
+    append(l, dimension, window, amount, burst)
     if old then
       kept[old] = true
-      append(next, dimension, window, carry_over(state, old, dimension, amount, burst))
+      append(marks, carry_over(scope, old, dimension, window, burst))
     else
-      append(next, dimension, window, fresh(window, amount, burst, now))
+      append(marks, window < 0 and number_of(window, now) or 0, 0)
     end
   end
-  for i = 4, #state, 6 do
-    if state[2] > 0 and not kept[i] and #next < MOST_NUMBERS then
-      append(next, unpack(state, i, i + 5))
+  for n = 1, #scope.limits / 4 do
+    if scope.first > 0 and not kept[n] and #l < 4 * MOST_LIMITS then
+      append(l, unpack(scope.limits, 4 * n - 3, 4 * n))
+      append(marks, unpack(scope.marks, 2 * n - 1, 2 * n))
     end
   end
-  for i = 1, max(#state, #next) do state[i] = next[i] end
+  scope.limits, scope.marks, scope.changed = l, marks, true
+  if not is_new then save(key, scope, now) end
 end
 
 -- A period that has begun is not left again, unless the clock was wrong by more than one.
-local function turn(state, i, now)
-  local number = number_of(state[i + 1], now)
-  if number > state[i + 2] then
-    state[i + 2], state[i + 3] = number, 0
-  elseif number + 1 < state[i + 2] then
-    state[i + 2] = number
+local function turn(marks, n, period, now)
+  local number = number_of(period, now)
+  if number > marks[2 * n - 1] then
+    marks[2 * n - 1], marks[2 * n] = number, 0
+  elseif number + 1 < marks[2 * n - 1] then
+    marks[2 * n - 1] = number
   end
 end
 
-local function wait_for(state, i, limit, cost, now)
-  if state[i + 1] < 0 then
-    turn(state, i, now)
-    if state[i + 3] + cost <= limit then return nil end
-    return max(0, end_of(state[i + 1], state[i + 2]) - now)
+-- How long until a limit has room; nothing where it has.
+local function wait_for(scope, n, amounts, now)
+  local marks = scope.marks
+  local dimension, window, amount, burst = unpack(scope.limits, 4 * n - 3, 4 * n)
+  local cost = units(amounts, dimension)
+  if window < 0 then
+    turn(marks, n, window, now)
+    if marks[2 * n] + cost <= amount then return nil end
+    return max(0, end_of(window, marks[2 * n - 1]) - now)
   end
-  local over = state[i + 4] + cost - state[i + 3]
+  local over = marks[2 * n - 1] + cost - burst
   if over <= 0 then return nil end
-  return state[1] - now + drain_time(state[i + 2], state[i + 1], state[1], over)
+  return scope.at - now + drain_time(amount, window, scope.at, over)
 end
 
-local function objections(state, limits, running, most, amounts, now)
+-- What is in the way: pairs of a limit and how long it is.
+local function objections(scope, limits, running, most, amounts, now)
   local found = {}
   if most >= 0 and running >= most then found = {0, 0} end
-  for l = 1, #limits / 4 do
-    local i = 6 * l - 2
-    local wait = wait_for(state, i, limits[4 * l - 1], units(amounts, state[i]), now)
-    if wait then append(found, l, min(wait, 2 ^ 53)) end
+  for n = 1, limits do
+    local wait = wait_for(scope, n, amounts, now)
+    if wait then append(found, n, min(wait, 2 ^ 53)) end
   end
   return found
 end
 
 -- Charges a scope; what the call is to remember.
-local function take(state, amounts, now, ends)
-  local call = {ends}
-  for i = 4, #state, 6 do
-    local cost = units(amounts, state[i])
-    if state[i + 1] < 0 then
-      turn(state, i, now)
-      state[i + 3] = min(MOST, state[i + 3] + cost)
+local function take(scope, amounts, now, ends)
+  local call, l, marks = {ends}, scope.limits, scope.marks
+  for n = 1, #l / 4 do
+    local dimension, window = l[4 * n - 3], l[4 * n - 2]
+    local cost = units(amounts, dimension)
+    if window < 0 then
+      turn(marks, n, window, now)
+      marks[2 * n] = min(MOST, marks[2 * n] + cost)
     else
-      charge(state, i, cost)
+      charge(scope, n, cost)
     end
-    local place = state[i + 1] < 0 and state[i + 2] or state[i + 5]
-    append(call, state[i] % 8, state[i + 1], place)
+    append(call, dimension % 8, window, window < 0 and marks[2 * n - 1] or marks[2 * n])
   end
-  state[2] = state[2] == 0 and ends or min(state[2], ends)
-  state[3] = max(state[3], ends)
-  return call
+  local second = floor(ends / 1000000)
+  scope.first = scope.first == 0 and second or min(scope.first, second)
+  scope.last = max(scope.last, second + 1)
+  return cmsgpack.pack(unpack(call))
 end
 
 local now = clock()
 local amounts = amounts_at(3)
-local states, running, calls, against = {}, {}, {}, {}
+local scopes, running, calls, against = {}, {}, {}, {}
 local at = 8
 
 for n, key in ipairs(KEYS) do
   local most, limits = tonumber(ARGV[at]), {}
-  for l = 1, 4 * ARGV[at + 1] do limits[l] = tonumber(ARGV[at + 1 + l]) end
+  for i = 1, 4 * ARGV[at + 1] do limits[i] = tonumber(ARGV[at + 1 + i]) end
   at = at + 2 + #limits
-  if not states[key] then
-    local state, out = fetch(key, ARGV[1] .. n, now)
+  if not scopes[key] then
+    local scope, out = fetch(key, ARGV[1] .. n, now)
     if out then return {} end
-    states[key] = state
-    running[key] = most >= 0 and max(0, redis.call('HLEN', key) - 1) or 0
+    scopes[key] = scope
+    running[key] = 0
+    if most >= 0 and not scope.changed then
+      running[key] = max(0, redis.call('HLEN', key) - 2)
+    end
   end
-  local state = states[key]
-  adopt(state, limits, now)
-  local found = objections(state, limits, running[key], most, amounts, now)
+  local scope = scopes[key]
+  adopt(key, scope, limits, now)
+  local found = objections(scope, #limits / 4, running[key], most, amounts, now)
   for i = 1, #found, 2 do
     append(against, n, found[i], found[i + 1])
   end
   if #against == 0 then
-    calls[n] = cmsgpack.pack(unpack(take(state, amounts, now, now + ARGV[2])))
+    calls[n] = take(scope, amounts, now, now + ARGV[2])
     running[key] = running[key] + 1
   end
 end
 
 if #against > 0 then return against end
 for n, key in ipairs(KEYS) do
-  save(key, states[key], now, ARGV[1] .. n, calls[n])
+  save(key, scopes[key], now, ARGV[1] .. n, calls[n])
 end
 return {}

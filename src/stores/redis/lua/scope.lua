@@ -1,20 +1,21 @@
--- One scope of quotas, one hash. The field "s" is the scope; every other field is a call that is out.
+-- One scope of quotas, one hash:
 --
--- The scope, as msgpack:  time, first expiry, last expiry, and six numbers a limit:
---   by rate:      dimension, window,  amount,  burst,  level,  charged
---   by calendar:  dimension, period,  number,  used,   0,      0
--- Times and windows are microseconds; the period is -1 for a day and -2 for a month. Amounts are whole
--- units: the double that Lua counts in holds 2^53 of them, and no limit is above 2^50. A limit that
--- would be is counted in units of a power of two, which is the dimension's part above eight.
+--   "l"       its limits, four numbers each: dimension, window, amount, burst
+--   "s"       how it is used: time, first expiry, last expiry, and two numbers a limit:
+--             level and charged, or for a budget the number of its period and what is used of it
+--   a call    that is out: expiry, and three numbers a limit: dimension, window, and what `charged` or
+--             the number of the period was right after the call
 --
--- `level` is what has not drained yet. `charged` is the sum of all charges, modulo 2^52: a call
--- remembers what it was right after its own, so that what was charged behind it is the difference, and
--- what of it has not drained is the level less that. Refunds lower the level, and so every place
--- behind them too. Without calls that are out it starts from zero.
+-- All of them msgpack, the limits apart so that neither field is longer than the 64 bytes up to which
+-- the server packs a hash. Times and windows are microseconds, first and last expiry whole seconds. The
+-- window of a budget is -1 for a day and -2 for a month. Amounts are whole units: the double that Lua
+-- counts in holds 2^53 of them, and no limit is above 2^50. A limit that would be is counted in units
+-- of a power of two, which is the dimension's part above eight.
 --
--- A call, as msgpack:  expiry, and three numbers a limit:
---   by rate:      dimension, window,  charged
---   by calendar:  dimension, period,  number
+-- `level` is what has not drained yet. `charged` is the sum of all charges, modulo 2^52: what was
+-- charged behind a call is the difference to what the call remembers, and what of the call has not
+-- drained is the level less that. Refunds lower the level, and so every place behind them too. Without
+-- calls that are out it starts from zero.
 
 local MOST = 2 ^ 51        -- where levels stop
 local TURN = 2 ^ 52        -- where `charged` starts again
@@ -91,61 +92,80 @@ local function amounts_at(argument)
   return amounts
 end
 
--- Fits or not.
-local function charge(state, i, amount)
-  local charged = max(0, min(amount, MOST - state[i + 4]))
-  state[i + 4] = state[i + 4] + charged
-  state[i + 5] = (state[i + 5] + charged) % TURN
+-- The limit of a scope on the same thing, if it has one.
+local function find(scope, dimension, window)
+  local l = scope.limits
+  for n = 1, #l / 4 do
+    if l[4 * n - 3] % 8 == dimension % 8 and l[4 * n - 2] == window then return n end
+  end
 end
 
-local function find(state, dimension, window)
-  for i = 4, #state, 6 do
-    if state[i] % 8 == dimension % 8 and state[i + 1] == window then return i end
-  end
+-- Charges a limit by rate, whether it fits or not.
+local function charge(scope, n, amount)
+  local marks, m = scope.marks, 2 * n
+  local charged = max(0, min(amount, MOST - marks[m - 1]))
+  marks[m - 1] = marks[m - 1] + charged
+  marks[m] = (marks[m] + charged) % TURN
 end
 
 -- Lets drain what has. While a clock that was set back has not caught up, nothing does.
-local function advance(state, now)
-  local from = state[1]
+local function advance(scope, now)
+  local from, l, marks = scope.at, scope.limits, scope.marks
   if now <= from then
-    if from - now > SKEW then state[1] = now end
+    if from - now > SKEW then scope.at = now end
     return
   end
-  for i = 4, #state, 6 do
-    if state[i + 1] > 0 and state[i + 4] > 0 then
-      state[i + 4] = max(0, state[i + 4] - drained(state[i + 2], state[i + 1], from, now))
+  for n = 1, #l / 4 do
+    local window, level = l[4 * n - 2], marks[2 * n - 1]
+    if window > 0 and level > 0 then
+      marks[2 * n - 1] = max(0, level - drained(l[4 * n - 1], window, from, now))
     end
   end
-  state[1] = now
+  scope.at = now
 end
 
--- Writes a scope, and a call if there is one, and sees to it that it is forgotten once it is idle.
-local function save(key, state, now, ...)
-  local calls = state[2] > 0
-  local needed = state[3]
-  for i = 4, #state, 6 do
-    if not calls then state[i + 5] = 0 end
-    if state[i + 1] < 0 then
-      if state[i + 3] > 0 then needed = max(needed, end_of(state[i + 1], state[i + 2])) end
-    elseif state[i + 4] > 0 then
-      needed = max(needed, state[1] + ceil(state[i + 4] * state[i + 1] / state[i + 2]))
+-- When the scope is as good as a new one; zero for now.
+local function idle_at(scope)
+  local l, marks = scope.limits, scope.marks
+  local at = scope.last * 1000000
+  for n = 1, #l / 4 do
+    local window, level, used = l[4 * n - 2], marks[2 * n - 1], marks[2 * n]
+    if window < 0 then
+      if used > 0 then at = max(at, end_of(window, level)) end
+    elseif level > 0 then
+      at = max(at, scope.at + ceil(level * window / l[4 * n - 1]))
     end
   end
-  if needed == 0 then
-    redis.call('DEL', key)
-  else
-    redis.call('HSET', key, 's', cmsgpack.pack(unpack(state)), ...)
-    redis.call('PEXPIRE', key, min(2 ^ 42, max(0, ceil((needed - now) / 1000)) + 2))
+  return at
+end
+
+-- Writes a scope, with a call if there is a new one, and sees to it that it is forgotten once it is
+-- idle.
+local function save(key, scope, now, ...)
+  local l, marks = scope.limits, scope.marks
+  for n = 1, #l / 4 do
+    if scope.first == 0 and l[4 * n - 2] > 0 then marks[2 * n] = 0 end
   end
+  local idle = idle_at(scope)
+  if idle == 0 then
+    redis.call('DEL', key)
+    return
+  end
+  local used = cmsgpack.pack(scope.at, scope.first, scope.last, unpack(marks))
+  if scope.changed then
+    redis.call('HSET', key, 'l', #l > 0 and cmsgpack.pack(unpack(l)) or '')
+  end
+  redis.call('HSET', key, 's', used, ...)
+  redis.call('PEXPIRE', key, min(2 ^ 42, max(0, ceil((idle - now) / 1000)) + 2))
 end
 
 -- The calls that were not settled in time are over; what they took stays taken.
-local function expire(key, state, now)
-  if state[2] == 0 or now < state[2] then return end
+local function expire(key, scope, now)
+  if scope.first == 0 or now < scope.first * 1000000 then return end
   local first, last = 0, 0
   local all = redis.call('HGETALL', key)
   for i = 1, #all, 2 do
-    if all[i] ~= 's' then
+    if #all[i] > 1 then
       local ends = cmsgpack.unpack(all[i + 1])
       if ends <= now then
         redis.call('HDEL', key, all[i])
@@ -155,17 +175,22 @@ local function expire(key, state, now)
       end
     end
   end
-  state[2], state[3] = first, last
-  save(key, state, now)
+  scope.first, scope.last = floor(first / 1000000), ceil(last / 1000000)
+  save(key, scope, now)
 end
 
 -- The scope under a key at present, and the call of that name if it is out.
 local function fetch(key, call, now)
-  local found = redis.call('HMGET', key, 's', call)
-  if not found[1] then return {now, 0, 0}, false end
-  local state = {cmsgpack.unpack(found[1])}
-  advance(state, now)
-  expire(key, state, now)
-  local out = found[2] and {cmsgpack.unpack(found[2])}
-  return state, out and out[1] > now and out
+  local found = redis.call('HMGET', key, 's', 'l', call)
+  if not found[1] then
+    return {at = now, first = 0, last = 0, limits = {}, marks = {}, changed = true}, false
+  end
+  local limits = found[2] and {cmsgpack.unpack(found[2])} or {}
+  local at, first, last = cmsgpack.unpack(found[1])
+  local marks = {select(4, cmsgpack.unpack(found[1]))}
+  local scope = {at = at, first = first, last = last, limits = limits, marks = marks}
+  advance(scope, now)
+  expire(key, scope, now)
+  local out = found[3] and {cmsgpack.unpack(found[3])}
+  return scope, out and out[1] > now and out
 end
