@@ -457,7 +457,7 @@ impl Observer for States {
             Event::EndpointState { endpoint, state, why, .. } => {
                 format!("{endpoint} {state} {why}")
             }
-            Event::StoreFailed { store, why } => format!("{store} {why}"),
+            Event::StoreFailed { store, why, .. } => format!("{store} {why}"),
             _ => return,
         };
         self.0.lock().push(line);
