@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use evenkeel::TenantId;
-use evenkeel::quota::{Amounts, Dimension, Limit, Limits, QuotaLimiter, Reservation, SharedQuota, Whose};
+use evenkeel::quota::{
+    Amounts, Dimension, Limit, Limits, QuotaLimiter, Reservation, SharedQuota, Whose,
+};
 use evenkeel::rng::Rng;
 use evenkeel::stores::redis::RedisShared;
 use evenkeel::time::now;
@@ -159,7 +161,8 @@ fn check(processes: &[Vec<Done>], ahead: u64) {
     };
     let (asked, alone) = (of(false), of(true));
     let used = |calls: &[Done]| calls.iter().map(|call| call.used).sum::<u64>();
-    let (needed, needed_alone) = (burst_needed(&asked, PER_SECOND), burst_needed(&alone, PER_SECOND));
+    let (needed, needed_alone) =
+        (burst_needed(&asked, PER_SECOND), burst_needed(&alone, PER_SECOND));
     // Each process starts with a share of its own: a tenth less than the limit by the instances.
     let share = LIMIT * 9 / 10 / INSTANCES * processes.len() as u64;
     println!(

@@ -72,7 +72,8 @@ fn client(part: &Part, records: &Arc<Mutex<Records>>) -> LlmClient {
         .secret([7; 32])
         .shared(store)
         .fleet_flight(FleetFlight::new().lease(LEASE));
-    let client = LlmClient::builder().endpoint(Endpoint::new(upstream)).cache(cache.build().unwrap());
+    let client =
+        LlmClient::builder().endpoint(Endpoint::new(upstream)).cache(cache.build().unwrap());
     client.observer(Failures(Arc::clone(records))).build().unwrap()
 }
 
