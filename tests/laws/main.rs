@@ -23,6 +23,7 @@ mod queueing;
 mod quotas;
 mod retries;
 mod secrets;
+mod shared_stores;
 mod sharing;
 #[path = "../cache/stores.rs"]
 mod stores;
