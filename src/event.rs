@@ -313,7 +313,8 @@ pub enum Event<'a> {
         /// `"removed"`.
         state: &'static str,
         /// What led to it: the error kind's label, `"success"`, `"probe"`, `"expired"` where the
-        /// state before ended by itself, or `"configuration"`.
+        /// state before ended by itself, `"shared"` where another instance told of it, or
+        /// `"configuration"`.
         why: &'static str,
         /// How long the state lasts at the most; `None` when only a change ends it.
         lasts: Option<Duration>,

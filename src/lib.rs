@@ -45,6 +45,7 @@
 //! * [`remote`]: the deadline and the breaker in front of every store that instances share.
 //! * [`event`]: every decision, for an observer of yours.
 //! * [`histogram`]: how durations are distributed, as the client's statistics tell.
+//! * [`config`]: a whole client as a configuration file describes it.
 //! * [`duration`]: durations as configuration files spell them, for your own files too.
 //! * [`time`] and [`rng`]: the only doors to the clock and to randomness, so that tests replay.
 //! * [`guide`]: one page for each subject, from end to end.
@@ -57,6 +58,8 @@
 //! * `anthropic`: `providers::Anthropic`.
 //! * `tracing`: `observe::tracing`, a span for each call and each attempt.
 //! * `metrics`: `observe::metrics`, through the `metrics` facade.
+//! * `tower`: `interop::tower`, a client as a service and a service as a provider.
+//! * `redis`: `stores::redis`, what instances share on Redis or Valkey.
 //! * `test-util`: `testing`, doubles and a conformance suite for your own tests.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -97,12 +100,21 @@ pub mod vector;
 pub mod client;
 
 // L5: adapters, over what anybody could use.
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub mod interop;
 #[cfg(any(feature = "tracing", feature = "metrics"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "tracing", feature = "metrics"))))]
 pub mod observe;
 #[cfg(feature = "__http")]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "openai", feature = "anthropic"))))]
 pub mod providers;
+#[cfg(feature = "__stores")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub mod stores;
+
+// What an application writes in a file: the only module that names both the client and the wires.
+pub mod config;
 
 // L6: what services are tested with.
 #[cfg(feature = "test-util")]

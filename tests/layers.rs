@@ -29,6 +29,7 @@ const LAYERS: &[&[&str]] = &[
     &["balance", "cache", "vector", "quota", "queue"],
     &["client"],
     &["providers", "stores", "observe", "interop"],
+    &["config"],
     &["testing"],
 ];
 

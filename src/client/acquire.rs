@@ -149,7 +149,7 @@ async fn in_turn(
     };
     let (tried, deadline) = (settlement.books().tried(), settlement.terms().deadline());
     let wanted = Wanted::new(ask, &demand, tried, again.flatten(), deadline);
-    let (lease, waited) = line_up(settlement, ask, &demand, wanted).await?;
+    let (lease, waited) = line_up(settlement, ask, &demand, wanted, now).await?;
     let terms = settlement.terms();
     if let Some(failed) = last {
         emit_retry(terms, failed, lease.started());
@@ -215,6 +215,7 @@ async fn line_up(
     ask: Ask<'_>,
     demand: &Demand<'_>,
     wanted: Wanted,
+    now: Instant,
 ) -> Result<(Lease, bool), Stop> {
     let (terms, slot) = settlement.waiting();
     let Some(Waiting { queue, gate, .. }) = &terms.client.waiting else {
@@ -224,7 +225,7 @@ async fn line_up(
         if let Some(slot) = slot {
             return slot.acquire_again(gate, wanted).await;
         }
-        let (entered, lease) = queue.acquire(gate, wanted, place(terms, ask, demand)).await?;
+        let (entered, lease) = queue.acquire(gate, wanted, place(terms, ask, demand, now)).await?;
         *slot = Some(entered);
         Ok(lease)
     };
@@ -236,14 +237,24 @@ async fn line_up(
     }
 }
 
-fn place(terms: &Terms, ask: Ask<'_>, demand: &Demand<'_>) -> Place {
+fn place(terms: &Terms, ask: Ask<'_>, demand: &Demand<'_>, now: Instant) -> Place {
     let output = demand.output_tokens.unwrap_or(TYPICAL_OUTPUT);
-    let mut place = Place::new(terms.deadline())
+    let mut place = Place::new(latest_start(terms, now))
         .priority(ask.call.options.priority)
         .cost(demand.input_tokens.saturating_add(output));
     place.tenant = ask.call.options.tenant.clone();
     place.lane = ask.fallback.cloned().or_else(|| ask.model().map(Into::into));
     place
+}
+
+/// Until when the call may wait. What is left of its time then is what an answer usually takes: one
+/// that was let through at the last moment would be paid for and be late. An estimate may be wrong, so
+/// it never takes more than half of the time there is.
+fn latest_start(terms: &Terms, now: Instant) -> Instant {
+    let deadline = terms.deadline();
+    let Some(service) = terms.client.balancer.typical_service() else { return deadline };
+    let half = after(now, deadline.saturating_duration_since(now) / 2);
+    deadline.checked_sub(service).map_or(half, |latest| latest.max(half))
 }
 
 fn not_let_through(terms: &Terms, refused: Refused<crate::error::NoEndpoint>) -> Stop {
