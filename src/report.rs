@@ -96,6 +96,17 @@ impl ServedBy {
             Self::ExactHit | Self::SemanticHit { .. } | Self::Coalesced => None,
         }
     }
+
+    /// `"endpoint"`, `"exact"`, `"semantic"` or `"coalesced"`, for events and metrics.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Endpoint(_) => "endpoint",
+            Self::ExactHit => "exact",
+            Self::SemanticHit { .. } => "semantic",
+            Self::Coalesced => "coalesced",
+        }
+    }
 }
 
 impl fmt::Display for ServedBy {
@@ -338,6 +349,8 @@ pub struct CallReport {
     pub attempts: Trail,
     /// How long the call waited for its quota and for an endpoint, pauses between attempts included.
     pub queued: Duration,
+    /// How long attempts ran, those that ran side by side counted once.
+    pub upstream: Duration,
     /// From the application's call to the first content it received, queueing and retries
     /// included; `None` when the provider does not stream.
     pub ttft: Option<Duration>,
@@ -360,11 +373,21 @@ impl CallReport {
             fell_back_to: None,
             attempts: Trail::default(),
             queued: Duration::ZERO,
+            upstream: Duration::ZERO,
             ttft: None,
             total,
             cost: None,
             hit: None,
         }
+    }
+
+    /// What of the total was neither spent waiting nor with a provider: this crate's part, and that
+    /// of an application that is slow to receive. `None` where another call had the answer fetched, or
+    /// the cache had it.
+    #[must_use]
+    pub fn overhead(&self) -> Option<Duration> {
+        self.served_by.endpoint()?;
+        Some(self.total.saturating_sub(self.queued).saturating_sub(self.upstream))
     }
 }
 

@@ -61,6 +61,7 @@ mod partitions;
 mod replay;
 mod search;
 mod semantic_cache;
+pub mod shared;
 mod snapshot;
 mod stats;
 mod store;

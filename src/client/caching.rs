@@ -12,11 +12,14 @@ use futures::stream::unfold;
 use crate::cache::flight::{Boarded, Failure, Flights, Joined, Leader, Participant, Piece};
 use crate::cache::{Hit, Lookup, Replay, SemanticCache, StoredAnswer, Ticket};
 use crate::chunk::Chunk;
+use crate::client::caller::{Caller, Entry};
 use crate::client::llm_client::Inner;
-use crate::client::opening::{Mode, Opened};
+use crate::client::opening::Opened;
 use crate::client::pipeline::{fetch, finish};
+use crate::client::reserve::tell_denied;
 use crate::client::settlement::Settlement;
 use crate::client::sharing::Sharing;
+use crate::client::stop::over_quota;
 use crate::client::stream::CompletionStream;
 use crate::client::terms::Terms;
 use crate::client::visit::Visit;
@@ -27,8 +30,7 @@ use crate::quota::{Amounts, Whose};
 use crate::report::{CallReport, ServedBy};
 use crate::response::{ChatResponse, Completion};
 use crate::sync::{AtomicU64, Ordering};
-use crate::time::now;
-use crate::usage::Cost;
+use crate::usage::{Cost, Usage};
 
 /// A client's cache, with the flights of its calls.
 #[derive(Debug)]
@@ -106,36 +108,34 @@ impl Caching {
 }
 
 /// What the cache has for a call.
-#[derive(Debug)]
 pub(super) enum Found {
     /// The answer, which was there.
     Hit(Visit, Hit),
-    /// A share in an answer that is looked for or fetched.
+    /// An answer that is looked for or fetched, to be shared.
     Share(Box<Sharing>),
-    /// The cache has nothing to do with the call.
-    Nothing,
+    /// It has nothing to do with the call.
+    Nothing(Entry),
 }
 
 /// Looks for an answer, and joins those who wait for it. Allocates nothing where the very same was
 /// answered before.
-pub(super) async fn find(client: &Arc<Inner>, call: &Call, mode: Mode) -> Result<Found, Error> {
-    let Some(caching) = &client.caching else { return Ok(Found::Nothing) };
-    let start = now();
-    match caching.cache.probe(&call.request, &call.options, start) {
+pub(super) async fn find(client: &Arc<Inner>, call: &Call, entry: Entry) -> Result<Found, Error> {
+    let Some(caching) = &client.caching else { return Ok(Found::Nothing(entry)) };
+    match caching.cache.probe(&call.request, &call.options, entry.start) {
         Lookup::Bypass(reason) => {
-            client.emitter.emit(|| Event::Cache { outcome: "bypass", why: Some(reason.label()) });
-            Ok(Found::Nothing)
+            tell(client, &entry.caller, "bypass", Some(reason.label()));
+            Ok(Found::Nothing(entry))
         }
         Lookup::Hit(hit) => {
-            let mut visit = Visit::begin(client, call, start)?;
-            emit(client, "exact_hit");
-            count_hit(client, call).map_err(|error| visit.fail(error))?;
+            let mut visit = Visit::of(client, call, entry);
+            tell_hit(client, &visit.caller, "exact_hit", &hit);
+            count_hit(client, call, &visit.caller).map_err(|error| visit.fail(error))?;
             Ok(Found::Hit(visit, hit))
         }
         Lookup::Miss(ticket) => {
-            let visit = Visit::begin(client, call, start)?;
+            let visit = Visit::of(client, call, entry);
             // Boxed, so that clients without a cache do not carry the room for it.
-            let sharing = Box::pin(join(client, call, mode, visit, ticket)).await?;
+            let sharing = Box::pin(join(client, call, visit, ticket)).await?;
             Ok(Found::Share(Box::new(sharing)))
         }
     }
@@ -145,7 +145,7 @@ pub(super) async fn find(client: &Arc<Inner>, call: &Call, mode: Mode) -> Result
 pub(super) fn serve(mut visit: Visit, hit: Hit) -> Completion {
     let mut report = report_of(&hit);
     report.total = visit.elapsed();
-    visit.succeed(0);
+    visit.succeed(&hit.answer.response, &report);
     Completion::new(Arc::clone(&hit.answer.response), report)
 }
 
@@ -161,12 +161,30 @@ pub(super) async fn follow(mut sharing: Box<Sharing>) -> Result<CompletionStream
     Ok(CompletionStream::shared(sharing))
 }
 
-fn emit(client: &Inner, outcome: &'static str) {
-    client.emitter.emit(|| Event::Cache { outcome, why: None });
+fn tell(client: &Inner, caller: &Caller, outcome: &'static str, why: Option<&'static str>) {
+    client.emitter.emit(|| Event::Cache {
+        call: caller.call,
+        outcome,
+        why,
+        similarity: None,
+        saved: Usage::new(),
+        saved_cost: None,
+    });
+}
+
+fn tell_hit(client: &Inner, caller: &Caller, outcome: &'static str, hit: &Hit) {
+    client.emitter.emit(|| Event::Cache {
+        call: caller.call,
+        outcome,
+        why: None,
+        similarity: Some(hit.similarity()),
+        saved: hit.answer.response.usage,
+        saved_cost: hit.answer.cost,
+    });
 }
 
 /// Counts a hit against its tenant's requests, where hits count.
-fn count_hit(client: &Inner, call: &Call) -> Result<(), Error> {
+fn count_hit(client: &Inner, call: &Call, caller: &Caller) -> Result<(), Error> {
     let counts = client.caching.as_ref().is_some_and(|caching| caching.hits_count);
     let Some(quota) = client.quota.as_ref().filter(|_| counts) else { return Ok(()) };
     let options = &call.options;
@@ -174,13 +192,15 @@ fn count_hit(client: &Inner, call: &Call) -> Result<(), Error> {
         Whose::new(options.tenant.as_ref(), call.request.model.as_deref(), &options.quota_keys);
     let request = Amounts::tokens(0, 0);
     let reserved = quota.try_reserve(&whose, &request);
-    reserved.map(|it| it.settle(&request)).map_err(crate::client::stop::over_quota)
+    reserved.map(|it| it.settle(&request)).map_err(|denied| {
+        tell_denied(client, caller, &denied);
+        over_quota(denied)
+    })
 }
 
 async fn join(
     client: &Arc<Inner>,
     call: &Call,
-    mode: Mode,
     mut visit: Visit,
     ticket: Ticket,
 ) -> Result<Sharing, Error> {
@@ -192,12 +212,12 @@ async fn join(
         Joined::Follow(follower) => match visit.wait(follower).await? {
             Boarded::Lead(leader) => leader,
             Boarded::Ride(participant) => {
-                emit(client, "coalesced");
+                tell(client, &visit.caller, "coalesced", None);
                 return Ok(Sharing::of_flight(visit, pace, participant, false));
             }
         },
     };
-    let participant = launch(leader, client, call, mode, &visit, ticket);
+    let participant = launch(leader, client, call, &visit, ticket);
     Ok(Sharing::of_flight(visit, pace, participant, true))
 }
 
@@ -206,12 +226,12 @@ fn launch(
     leader: Leader<Key, Item>,
     client: &Arc<Inner>,
     call: &Call,
-    mode: Mode,
     visit: &Visit,
     ticket: Ticket,
 ) -> Participant<Key, Item> {
-    let terms = Terms::shared(client, call, visit.place.shadow(), leader.horizon());
-    let asking = Asking { terms, call: call.clone(), mode, ticket };
+    let entered = (visit.caller.clone(), visit.place.shadow());
+    let terms = Terms::shared(client, call, entered, leader.horizon());
+    let asking = Asking { terms, call: call.clone(), ticket };
     leader.launch(unfold(Work::Ask(Box::new(asking)), Work::step).boxed())
 }
 
@@ -225,7 +245,6 @@ enum Work {
 struct Asking {
     terms: Terms,
     call: Call,
-    mode: Mode,
     ticket: Ticket,
 }
 
@@ -261,13 +280,14 @@ impl Asking {
         let client = Arc::clone(&self.terms.client);
         let caching = client.caching.as_ref().expect("work that is shared has a cache");
         if let Some(hit) = caching.cache.search(&mut self.ticket).await {
-            emit(&client, "semantic_hit");
-            let answer = count_hit(&client, &self.call).map(|()| Item::of_hit(&hit));
+            let caller = &self.terms.caller;
+            tell_hit(&client, caller, "semantic_hit", &hit);
+            let answer = count_hit(&client, &self.call, caller).map(|()| Item::of_hit(&hit));
             return Some((answer.map_err(Failure::Own), Work::Over));
         }
-        emit(&client, "miss");
-        let Self { terms, call, mode, ticket } = self;
-        match fetch(&client, &call, mode, Settlement::of(terms)).await {
+        tell(&client, &self.terms.caller, "miss", None);
+        let Self { terms, call, ticket } = self;
+        match fetch(&client, &call, Settlement::of(terms)).await {
             Err(error) => Some((Err(failure(error)), Work::Over)),
             Ok((committed, settlement)) => match committed.opened {
                 Opened::Whole(response) => {

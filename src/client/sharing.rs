@@ -166,7 +166,7 @@ impl Sharing {
             return Err(self.visit.fail(lost(FlightError::Unfinished)));
         };
         let report = self.report(&answer.report);
-        self.visit.succeed(report.attempts.len());
+        self.visit.succeed(&answer.response, &report);
         Ok(Completion::new(Arc::clone(&answer.response), report))
     }
 

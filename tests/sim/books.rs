@@ -90,8 +90,8 @@ fn done_by_servers(world: &World) -> u64 {
         .sum()
 }
 
-/// What was told to callers was charged to somebody, and no more was charged than servers were
-/// given to do. Tenants whose limits were replaced have no ledger any more.
+/// What was told to callers was charged to them, and no more was charged than providers were given
+/// and servers wrote: an attempt that fails may cost its input. Tenants whose limits were replaced have no ledger any more.
 fn the_charge_is_between_what_was_told_and_what_was_done(world: &World, told: &[Told]) {
     let charges: Vec<_> = (0..world.tenants).map(|tenant| charged(world, tenant)).collect();
     for (tenant, charge) in (0..).zip(&charges) {
@@ -101,8 +101,9 @@ fn the_charge_is_between_what_was_told_and_what_was_done(world: &World, told: &[
         }
     }
     let sum: u64 = charges.iter().flatten().sum();
-    let given = done_by_servers(world) + world.watch.lost_input();
-    assert!(world.lies || sum <= given, "charged {sum}, and servers were given {given}");
+    let written: u64 = world.servers.iter().map(|server| server.stats().output_tokens).sum();
+    let most = world.watch.input_given() + written;
+    assert!(world.lies || sum <= most, "charged {sum} of {most} that were given and written");
 }
 
 /// Settled tokens of any window W are at most B + rW. What is reserved is the most a call may use,

@@ -12,7 +12,7 @@ pub(crate) struct Watch {
     attempts_ended: AtomicU64,
     hedges: AtomicU64,
     hedges_ended: AtomicU64,
-    input_lost: AtomicU64,
+    input_given: AtomicU64,
 }
 
 impl Watch {
@@ -26,13 +26,13 @@ impl Watch {
         (count(&self.attempts_started), count(&self.attempts_ended))
     }
 
-    /// A provider panicked before it handed so many input tokens on.
-    pub(crate) fn input_lost(&self, tokens: Option<u64>) {
-        self.input_lost.fetch_add(tokens.unwrap_or(0), Ordering::Relaxed);
+    /// A provider was given an attempt with so many input tokens.
+    pub(crate) fn given(&self, input: Option<u64>) {
+        self.input_given.fetch_add(input.unwrap_or(0), Ordering::Relaxed);
     }
 
-    pub(crate) fn lost_input(&self) -> u64 {
-        self.input_lost.load(Ordering::Relaxed)
+    pub(crate) fn input_given(&self) -> u64 {
+        self.input_given.load(Ordering::Relaxed)
     }
 
     pub(crate) fn hedges(&self) -> (u64, u64) {

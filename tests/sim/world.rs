@@ -209,11 +209,8 @@ impl Provider for Backend {
         request: &ChatRequest,
         cx: &CallContext,
     ) -> Result<ChatResponse, ProviderError> {
-        if self.rng.unit() < self.panics {
-            // Input is charged for all that reached a provider, and this will not reach the server.
-            self.watch.input_lost(self.count_tokens(request));
-            panic!("{PLANNED}");
-        }
+        self.watch.given(self.count_tokens(request));
+        self.may_panic();
         let answer = self.server.complete(request, cx).await;
         self.may_panic();
         answer
@@ -224,6 +221,7 @@ impl Provider for Backend {
         request: &ChatRequest,
         cx: &CallContext,
     ) -> Result<ChunkStream, ProviderError> {
+        self.watch.given(self.count_tokens(request));
         let chunks = self.server.stream(request, cx).await?;
         self.may_panic();
         // Of those that panic while they stream, each does so at a chunk of its own.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -32,6 +33,8 @@ struct State {
     scopes: HashMap<Arc<str>, (Arc<Limits>, Arc<Scope>)>,
     /// What is out, by id.
     open: HashMap<u128, Open>,
+    /// Until when each instance lives.
+    instances: HashMap<u128, Instant>,
     /// Neither is looked through before there are so many.
     sweep_at: usize,
 }
@@ -105,6 +108,15 @@ impl QuotaStore for MemoryQuotaStore {
             let _freed = open.held.settle(actual, self.shared.nanos(at));
         }
         Ok(())
+    }
+
+    async fn beat(&self, instance: u128, ttl: Duration) -> Result<u32, StoreError> {
+        let at = now();
+        let mut state = self.state.lock();
+        let until = state.instances.entry(instance).or_insert(at);
+        *until = after(at, ttl).max(*until);
+        state.instances.retain(|_, until| *until > at);
+        Ok(u32::try_from(state.instances.len()).unwrap_or(u32::MAX).max(1))
     }
 }
 
