@@ -99,8 +99,8 @@ pub mod client;
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub mod interop;
-#[cfg(feature = "__http")]
-#[cfg_attr(docsrs, doc(cfg(any(feature = "openai", feature = "anthropic"))))]
+#[cfg(any(feature = "__http", feature = "model2vec"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "openai", feature = "anthropic", feature = "model2vec"))))]
 pub mod providers;
 #[cfg(feature = "__stores")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
