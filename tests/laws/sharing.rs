@@ -69,8 +69,7 @@ async fn what_one_instance_fetched_the_others_serve_and_say_so() {
     assert_eq!(b.ask("q").await.report.served_by, ServedBy::ExactHit);
     assert_eq!(provider.counts().started, 1);
     for (instance, outcome) in [(&a, "miss"), (&b, "shared_hit"), (&b, "exact_hit")] {
-        let line = format!("Cache {{ outcome: \"{outcome}\"");
-        assert_eq!(instance.notebook.count(&line), 1, "{outcome}");
+        assert_eq!(instance.notebook.cache(outcome), 1, "{outcome}");
     }
     assert_nothing_is_held(&b.client, [&provider]);
 }
