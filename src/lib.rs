@@ -127,7 +127,7 @@ pub use client::{CompletionStream, LlmClient};
 pub use embed::{Embedder, Embedding};
 pub use error::{BuildError, Error, ErrorKind, ProviderError};
 pub use event::{Event, Observer};
-pub use options::{CacheControl, Call, CallOptions, Priority, TenantId, Timeouts};
+pub use options::{CacheControl, Call, CallOptions, HitPace, Priority, TenantId, Timeouts};
 pub use provider::{CallContext, Capabilities, Provider, provider_fn};
 pub use queue::RequestQueue;
 pub use quota::{Limits, QuotaLimiter};

@@ -15,7 +15,7 @@ use crate::client::retry::{RetryBudget, RetryPolicy};
 use crate::client::shared::Shared;
 use crate::error::BuildError;
 use crate::event::{Emitter, Observer};
-use crate::options::Timeouts;
+use crate::options::{HitPace, Timeouts};
 use crate::queue::RequestQueue;
 use crate::quota::QuotaLimiter;
 use crate::rng::Rng;
@@ -31,6 +31,7 @@ pub struct LlmClientBuilder {
     queue: Option<RequestQueue>,
     cache: Option<SemanticCache>,
     hits_count: bool,
+    hit_pace: HitPace,
     timeouts: Timeouts,
     retry: RetryPolicy,
     hedge: Option<HedgePolicy>,
@@ -72,6 +73,12 @@ impl LlmClientBuilder {
     /// default they cost nothing at all.
     pub fn count_cache_hits(mut self, yes: bool) -> Self {
         self.hits_count = yes;
+        self
+    }
+
+    /// Sets how answers from the cache are streamed, for calls that do not say. By default at once.
+    pub fn hit_pace(mut self, pace: HitPace) -> Self {
+        self.hit_pace = pace;
         self
     }
 
@@ -158,11 +165,12 @@ impl LlmClientBuilder {
         let fallbacks = Fallbacks::new(self.fallbacks, &balancer)?;
         balancer.observe(emitter.clone());
         if let Some(shared) = self.shared {
-            shared.hand_out(&balancer);
+            shared.hand_out(&balancer, self.quota.as_ref())?;
         }
+        self.quota.iter().for_each(|quota| quota.observe(&emitter));
         Ok(LlmClient::from_inner(Inner {
             waiting: self.queue.map(|queue| Waiting::new(queue, &balancer)),
-            caching: self.cache.map(|cache| Caching::new(cache, self.hits_count)),
+            caching: self.cache.map(|cache| Caching::new(cache, self.hits_count, self.hit_pace)),
             quota: self.quota,
             balancer,
             active: Arc::new(ActiveCalls::default()),

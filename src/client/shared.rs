@@ -6,7 +6,9 @@ use std::sync::Arc;
 use crate::balance::Balancer;
 use crate::balance::facts::FactStore;
 use crate::cache::shared::{CacheStore, VectorIndex};
+use crate::error::BuildError;
 use crate::quota::store::QuotaStore;
+use crate::quota::{QuotaLimiter, SharedQuota};
 
 /// Where instances of one service meet: the stores of quotas, answers, similar questions and facts
 /// about accounts, and the secret that all of them have.
@@ -30,11 +32,11 @@ use crate::quota::store::QuotaStore;
 #[derive(Clone)]
 #[must_use]
 pub struct Shared {
-    pub(super) secret: [u8; 32],
-    pub(super) quota: Option<Arc<dyn QuotaStore>>,
-    pub(super) cache: Option<Arc<dyn CacheStore>>,
-    pub(super) index: Option<Arc<dyn VectorIndex>>,
-    pub(super) facts: Option<Arc<dyn FactStore>>,
+    secret: [u8; 32],
+    quota: Option<SharedQuota>,
+    cache: Option<Arc<dyn CacheStore>>,
+    index: Option<Arc<dyn VectorIndex>>,
+    facts: Option<Arc<dyn FactStore>>,
 }
 
 impl Shared {
@@ -46,7 +48,7 @@ impl Shared {
 
     /// Keeps the limits of all instances together.
     pub fn quota(mut self, store: impl QuotaStore) -> Self {
-        self.quota = Some(Arc::new(store));
+        self.quota = Some(SharedQuota::new(store).secret(self.secret));
         self
     }
 
@@ -69,12 +71,32 @@ impl Shared {
         self
     }
 
-    /// Gives each part of a client its store.
-    pub(super) fn hand_out(self, balancer: &Balancer) {
-        if let Some(facts) = self.facts {
-            balancer.share_facts(facts, self.secret);
-        }
+    /// Sets how limits are shared, beyond where: how many instances there are at the least, what
+    /// happens while the store is away, whether it is asked for every call.
+    pub fn quota_with(self, adjust: impl FnOnce(SharedQuota) -> SharedQuota) -> Self {
+        Self { quota: self.quota.map(adjust), ..self }
     }
+
+    /// Gives each part of a client its store. What a part has already it keeps.
+    pub(super) fn hand_out(
+        self,
+        balancer: &Balancer,
+        quota: Option<&QuotaLimiter>,
+    ) -> Result<(), BuildError> {
+        let Self { secret, quota: limits, facts, .. } = self;
+        if let (Some(quota), Some(limits)) = (quota.filter(|quota| !quota.is_shared()), limits) {
+            quota.share(limits).map_err(|error| within("quota", &error))?;
+        }
+        if let Some(facts) = facts {
+            balancer.share_facts(facts, secret);
+        }
+        Ok(())
+    }
+}
+
+/// The field at fault as one of a part of the client.
+fn within(part: &str, error: &BuildError) -> BuildError {
+    BuildError::new(format!("{part}.{}", error.field()), error.reason().to_owned())
 }
 
 /// Without the secret; which stores there are.

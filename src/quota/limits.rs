@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::BuildError;
 use crate::quota::budget::Budget;
+use crate::quota::store::OnStoreFailure;
 use crate::rate::{InvalidRate, Rate};
 use crate::usage::Cost;
 
@@ -76,6 +77,10 @@ pub struct Limit {
     /// What happens to a call that does not fit yet.
     #[serde(default)]
     pub on_limit: OnLimit,
+    /// What happens while the store that keeps the limit does not answer; unless set, what its
+    /// [`Limits`] say. Means nothing where no store does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_store_failure: Option<OnStoreFailure>,
 }
 
 impl Limit {
@@ -85,7 +90,15 @@ impl Limit {
     /// what comes in. [`strict`](Self::strict) halves that.
     #[must_use]
     pub const fn new(dimension: Dimension, amount: u64, window: Duration) -> Self {
-        Self { dimension, amount, window, burst: None, strict: false, on_limit: OnLimit::Reject }
+        Self {
+            dimension,
+            amount,
+            window,
+            burst: None,
+            strict: false,
+            on_limit: OnLimit::Reject,
+            on_store_failure: None,
+        }
     }
 
     /// With how much may pass at once.
@@ -106,6 +119,13 @@ impl Limit {
     #[must_use]
     pub const fn wait(mut self) -> Self {
         self.on_limit = OnLimit::Wait;
+        self
+    }
+
+    /// With what happens while the store that keeps the limit does not answer.
+    #[must_use]
+    pub const fn on_store_failure(mut self, policy: OnStoreFailure) -> Self {
+        self.on_store_failure = Some(policy);
         self
     }
 
@@ -146,6 +166,12 @@ pub struct Limits {
     pub concurrency: Option<u32>,
     /// What happens to a call when as many are running.
     pub on_concurrency: OnLimit,
+    /// What happens while the store that keeps these limits does not answer, to those that do not
+    /// say so themselves; unless set, what
+    /// [`SharedQuota`](crate::quota::SharedQuota::on_store_failure) says, and nothing passes a budget
+    /// of money. Means nothing where no store keeps them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_store_failure: Option<OnStoreFailure>,
 }
 
 impl Limits {
@@ -206,6 +232,13 @@ impl Limits {
         self
     }
 
+    /// With what happens while the store that keeps these limits does not answer.
+    #[must_use]
+    pub const fn on_store_failure(mut self, policy: OnStoreFailure) -> Self {
+        self.on_store_failure = Some(policy);
+        self
+    }
+
     /// With a budget per day or month.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
@@ -216,7 +249,7 @@ impl Limits {
     /// Whether nothing is limited.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Self { rates, budgets, concurrency, on_concurrency: _ } = self;
+        let Self { rates, budgets, concurrency, on_concurrency: _, on_store_failure: _ } = self;
         rates.is_empty() && budgets.is_empty() && concurrency.is_none()
     }
 
@@ -228,7 +261,7 @@ impl Limits {
     }
 
     pub(crate) fn validate(&self, path: &str) -> Result<(), BuildError> {
-        let Self { rates, budgets, concurrency, on_concurrency: _ } = self;
+        let Self { rates, budgets, concurrency, on_concurrency: _, on_store_failure: _ } = self;
         if rates.len() > MOST_LIMITS || budgets.len() > MOST_LIMITS {
             let reason = format!("at most {MOST_LIMITS} are possible");
             return Err(BuildError::new(path.to_owned(), reason));

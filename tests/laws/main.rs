@@ -23,6 +23,7 @@ mod queueing;
 mod quotas;
 mod retries;
 mod secrets;
+mod shared_quotas;
 mod strategies;
 mod streams;
 mod weights;
