@@ -46,6 +46,7 @@
 //! * [`remote`]: the deadline and the breaker in front of every store that instances share.
 //! * [`event`]: every decision, for an observer of yours.
 //! * [`config`]: a whole client as a configuration file describes it.
+//! * [`histogram`]: how durations are distributed, as the client's statistics tell.
 //! * [`duration`]: durations as configuration files spell them, for your own files too.
 //! * [`time`] and [`rng`]: the only doors to the clock and to randomness, so that tests replay.
 //! * [`guide`]: one page for each subject, from end to end.
@@ -58,12 +59,14 @@
 //! * `anthropic`: `providers::Anthropic`.
 //! * `tower`: `interop::tower`, a client as a service and a service as a provider.
 //! * `redis`: `stores::redis`, what instances share on Redis or Valkey.
+//! * `tracing`: `observe::tracing`, a span for each call and each attempt.
+//! * `metrics`: `observe::metrics`, through the `metrics` facade.
 //! * `test-util`: `testing`, doubles and a conformance suite for your own tests.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // L0: nouns that import nothing of the crate.
 pub mod duration;
-pub mod event;
+pub mod histogram;
 pub mod rng;
 mod sync;
 pub mod time;
@@ -72,6 +75,7 @@ pub mod time;
 pub mod admission;
 pub mod chunk;
 pub mod error;
+pub mod event;
 pub mod options;
 pub mod outcome;
 pub mod rate;
@@ -100,6 +104,9 @@ pub mod client;
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub mod interop;
+#[cfg(any(feature = "tracing", feature = "metrics"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "tracing", feature = "metrics"))))]
+pub mod observe;
 #[cfg(feature = "__http")]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "openai", feature = "anthropic"))))]
 pub mod providers;

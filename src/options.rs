@@ -78,6 +78,18 @@ pub enum Priority {
     Interactive,
 }
 
+impl Priority {
+    /// `"batch"`, `"normal"` or `"interactive"`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Batch => "batch",
+            Self::Normal => "normal",
+            Self::Interactive => "interactive",
+        }
+    }
+}
+
 /// When a call must have ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

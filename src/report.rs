@@ -83,6 +83,13 @@ pub enum ServedBy {
         /// The cosine of the two questions.
         similarity: f32,
     },
+    /// The cache that instances share: another one had fetched the answer to the very same.
+    SharedHit,
+    /// The cache that instances share: another one had fetched the answer to something alike.
+    SharedSemanticHit {
+        /// The cosine of the two questions.
+        similarity: f32,
+    },
     /// Another call that asked the same at the same time: its answer is this one's too.
     Coalesced,
 }
@@ -93,17 +100,24 @@ impl ServedBy {
     pub const fn endpoint(&self) -> Option<&EndpointId> {
         match self {
             Self::Endpoint(id) => Some(id),
-            Self::ExactHit | Self::SemanticHit { .. } | Self::Coalesced => None,
+            Self::ExactHit
+            | Self::SemanticHit { .. }
+            | Self::SharedHit
+            | Self::SharedSemanticHit { .. }
+            | Self::Coalesced => None,
         }
     }
 
-    /// `"endpoint"`, `"exact"`, `"semantic"` or `"coalesced"`, for events and metrics.
+    /// `"endpoint"`, `"exact"`, `"semantic"`, `"shared"`, `"shared_semantic"` or `"coalesced"`, for
+    /// events and metrics.
     #[must_use]
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Endpoint(_) => "endpoint",
             Self::ExactHit => "exact",
             Self::SemanticHit { .. } => "semantic",
+            Self::SharedHit => "shared",
+            Self::SharedSemanticHit { .. } => "shared_semantic",
             Self::Coalesced => "coalesced",
         }
     }
@@ -115,6 +129,10 @@ impl fmt::Display for ServedBy {
             Self::Endpoint(id) => write!(f, "{id}"),
             Self::ExactHit => f.write_str("an exact hit"),
             Self::SemanticHit { similarity } => write!(f, "a hit of similarity {similarity:.3}"),
+            Self::SharedHit => f.write_str("an exact hit of another instance"),
+            Self::SharedSemanticHit { similarity } => {
+                write!(f, "another instance's hit of similarity {similarity:.3}")
+            }
             Self::Coalesced => f.write_str("another call"),
         }
     }

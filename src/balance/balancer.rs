@@ -22,6 +22,7 @@ use crate::balance::snapshot::Snapshot;
 use crate::balance::state::{Condition, News};
 use crate::balance::status::EndpointStatus;
 use crate::balance::strategy::StrategyKind;
+use crate::balance::tally::EndpointTotals;
 use crate::error::BuildError;
 use crate::event::{Emitter, Event};
 use crate::outcome::Outcome;
@@ -191,6 +192,19 @@ impl Balancer {
     #[must_use]
     pub fn status(&self, now: Instant) -> Vec<EndpointStatus> {
         self.shared.registry.lock().status(now)
+    }
+
+    /// As [`status`](Self::status), each with what the attempts of clients on it came to.
+    #[must_use]
+    pub fn totals(&self, now: Instant) -> Vec<(EndpointStatus, EndpointTotals)> {
+        self.shared.registry.lock().totals(now)
+    }
+
+    /// Whether attempts for `model` may be made at `now`, on an endpoint that is free or busy. `None`
+    /// is for calls that name no model. Takes no lock.
+    #[must_use]
+    pub fn is_serving(&self, model: Option<&str>, now: Instant) -> bool {
+        self.shared.snapshot_at(now).pool(model).is_serving()
     }
 
     /// Adds an endpoint. Running calls are undisturbed; the next pick may go to it.

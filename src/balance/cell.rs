@@ -10,6 +10,7 @@ use crate::balance::demand::{EndpointKey, seed_of};
 use crate::balance::endpoint::Endpoint;
 use crate::balance::load::Load;
 use crate::balance::state::Trouble;
+use crate::balance::tally::Tally;
 use crate::provider::{Capabilities, Provider};
 use crate::report::EndpointId;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
@@ -28,6 +29,8 @@ pub(crate) struct EndpointCell {
     pub(crate) chooser: Arc<Chooser>,
     pub(crate) calls: Calls,
     pub(crate) load: Load,
+    /// Elsewhere: it is written once an attempt, and is larger than all the rest.
+    pub(crate) tally: Box<Tally>,
     trouble: AtomicU64,
     trial: Trial,
 }
@@ -49,6 +52,7 @@ impl EndpointCell {
             balancer,
             calls: Calls::default(),
             load: Load::default(),
+            tally: Box::default(),
             trouble: AtomicU64::new(0),
             trial: Trial::default(),
             chooser,

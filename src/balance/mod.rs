@@ -52,6 +52,7 @@ mod snapshot;
 mod state;
 mod status;
 mod strategy;
+mod tally;
 
 pub use balancer::Balancer;
 pub use breaker::BreakerPolicy;
@@ -68,3 +69,4 @@ pub use quote::Quote;
 pub use state::Condition;
 pub use status::EndpointStatus;
 pub use strategy::{Candidate, Candidates, Strategy, StrategyKind};
+pub use tally::EndpointTotals;

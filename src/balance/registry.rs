@@ -15,6 +15,7 @@ use crate::balance::mirror::Mirror;
 use crate::balance::snapshot::{Known, Pool, PoolName, Snapshot, Tier};
 use crate::balance::state::{Condition, EndpointState, Trouble};
 use crate::balance::status::EndpointStatus;
+use crate::balance::tally::EndpointTotals;
 use crate::report::EndpointId;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -117,6 +118,12 @@ impl Registry {
 
     pub(crate) fn status(&self, now: Instant) -> Vec<EndpointStatus> {
         self.entries.iter().map(|entry| entry.status(now)).collect()
+    }
+
+    /// The same, with what each one's attempts came to.
+    pub(crate) fn totals(&self, now: Instant) -> Vec<(EndpointStatus, EndpointTotals)> {
+        let of = |entry: &Entry| (entry.status(now), entry.cell.tally.read());
+        self.entries.iter().map(of).collect()
     }
 
     /// The snapshot at `now`. Whoever is owed picks by the previous one is owed them by the new one.

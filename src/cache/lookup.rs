@@ -7,6 +7,8 @@ use crate::cache::admission::Bypass;
 use crate::cache::answer::StoredAnswer;
 use crate::cache::key::Fingerprint;
 use crate::cache::lexical::{Difference, Words};
+use crate::cache::shared::{Lead, Stamped};
+use crate::cache::store::EntryId;
 use crate::embed::Embedding;
 use crate::report::{HitId, Judged, WordsWere};
 
@@ -30,6 +32,8 @@ pub struct Hit {
     pub answer: Arc<StoredAnswer>,
     /// What about the question was the same.
     pub how: HitKind,
+    /// Where the answer was found.
+    pub tier: Tier,
     /// Names this hit, for [`report_wrong`](crate::cache::SemanticCache::report_wrong).
     pub id: HitId,
 }
@@ -51,6 +55,27 @@ impl Hit {
     pub const fn is_exact(&self) -> bool {
         matches!(self.how, HitKind::Exact)
     }
+
+    /// A stable label of low cardinality, for events and metrics.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match (self.tier, self.is_exact()) {
+            (Tier::Local, true) => "exact_hit",
+            (Tier::Local, false) => "semantic_hit",
+            (Tier::Shared, true) => "shared_hit",
+            (Tier::Shared, false) => "shared_semantic_hit",
+        }
+    }
+}
+
+/// Where an answer was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Tier {
+    /// In this process.
+    Local,
+    /// In a store that instances share: another one had it fetched.
+    Shared,
 }
 
 /// Why an answer may be served.
@@ -102,6 +127,7 @@ pub struct Ticket {
     pub(crate) print: Fingerprint,
     pub(crate) question: Option<Arc<str>>,
     pub(crate) similar: bool,
+    pub(crate) reads: bool,
     pub(crate) writes: bool,
     pub(crate) least: f32,
     pub(crate) tags: Box<[u128]>,
@@ -109,6 +135,14 @@ pub struct Ticket {
     /// The question's words, once they were looked at.
     pub(crate) words: Option<Arc<Words>>,
     pub(crate) neighbour: Option<Neighbour>,
+    /// The entry that has the answer, unless another instance has taken it back.
+    pub(crate) kept: Option<EntryId>,
+    /// What epochs the tags were in when the shared store was asked; `None` where nobody knows.
+    pub(crate) stamped: Option<Stamped>,
+    /// Whether the shared store answered.
+    pub(crate) reached: bool,
+    /// The lead among the instances, which ends with the ticket.
+    pub(crate) lead: Option<Box<Lead>>,
 }
 
 impl Ticket {
@@ -133,12 +167,17 @@ impl Ticket {
             print: self.print,
             question: self.question.clone(),
             similar: self.similar,
+            reads: self.reads,
             writes: self.writes,
             least: self.least,
             tags: self.tags.clone(),
             embedding: self.embedding.clone(),
             words: self.words.clone(),
             neighbour: None,
+            kept: None,
+            stamped: self.stamped.clone(),
+            reached: self.reached,
+            lead: None,
         }
     }
 }

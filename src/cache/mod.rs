@@ -51,6 +51,7 @@ mod answer;
 mod builder;
 mod decision;
 mod embedding;
+mod exchange;
 pub mod flight;
 mod inner;
 mod key;
@@ -74,7 +75,7 @@ pub use decision::{AnswerJudge, Decision, Grey, SameText, Verification, Verifier
 pub use key::{Normalizer, Scope};
 pub use lexical::{Conflict, Difference};
 pub use lexical_embedder::LexicalEmbedder;
-pub use lookup::{Hit, HitKind, Lookup, Ticket};
+pub use lookup::{Hit, HitKind, Lookup, Ticket, Tier};
 pub(crate) use replay::Player;
 pub use replay::Replay;
 pub use semantic_cache::{Invalidate, SemanticCache};

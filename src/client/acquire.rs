@@ -6,6 +6,7 @@
 //! back together; with one it waits in its order, for whichever endpoint opens first.
 
 use crate::balance::{Demand, Lease, NoLease};
+use crate::client::caller::Caller;
 use crate::client::gate::{Waiting, Wanted};
 use crate::client::opening::Ask;
 use crate::client::retry::Withdrawal;
@@ -154,11 +155,10 @@ async fn in_turn(
         emit_retry(terms, failed, lease.started());
     }
     if waited {
-        terms.client.emitter.emit(|| Event::Queued {
-            call: terms.caller.call,
-            priority: terms.caller.priority,
-            waited: lease.started().saturating_duration_since(now),
-        });
+        let waited = lease.started().saturating_duration_since(now);
+        let Caller { call, priority, .. } = terms.caller;
+        terms.client.tally.queued(waited);
+        terms.client.emitter.emit(|| Event::Queued { call, priority, waited });
     }
     Ok(lease)
 }
@@ -265,11 +265,10 @@ fn not_let_through(terms: &Terms, refused: Refused<crate::error::NoEndpoint>) ->
         other => {
             let stop = Stop::not_queued(&other);
             if let Stop::NotQueued(why) = &stop {
-                terms.client.emitter.emit(|| Event::QueueRefused {
-                    call: terms.caller.call,
-                    priority: terms.caller.priority,
-                    why: why.label(),
-                });
+                let Caller { call, priority, .. } = terms.caller;
+                terms.client.tally.queue_refused.one();
+                let why = why.label();
+                terms.client.emitter.emit(|| Event::QueueRefused { call, priority, why });
             }
             stop
         }
@@ -277,6 +276,7 @@ fn not_let_through(terms: &Terms, refused: Refused<crate::error::NoEndpoint>) ->
 }
 
 fn emit_retry(terms: &Terms, failed: &Failed, at: Instant) {
+    terms.client.tally.retries.one();
     terms.client.emitter.emit(|| Event::Retry {
         call: terms.caller.call,
         endpoint: failed.endpoint.as_str(),

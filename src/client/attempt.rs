@@ -75,6 +75,7 @@ impl Attempt {
         after: Duration,
     ) -> Self {
         let (call, endpoint) = (terms.caller.call, lease.endpoint().as_str());
+        terms.client.tally.hedges.one();
         terms.client.emitter.emit(|| Event::Hedge { call, endpoint, after });
         let mut attempt = Self::new(terms, lease, (number, input), fallback);
         (attempt.hedge, attempt.undecided) = (true, true);
@@ -195,6 +196,9 @@ impl Attempt {
     fn end(&mut self, close: &Close<'_>, now: Instant) -> AttemptReport {
         self.decide(if close.error.is_some() { "failed" } else { "cancelled" });
         let report = self.report(close.error, now);
+        let tally = self.lease().tally();
+        tally.ended(close.outcome.end, report.ttft, report.elapsed);
+        tally.charged(&close.billed.usage, close.billed.cost);
         self.tell_end(close, &report);
         if let Some(lease) = self.lease.take() {
             lease.settle(&close.outcome.clone().with_ttft(report.ttft), now);

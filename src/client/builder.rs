@@ -13,11 +13,13 @@ use crate::client::hedge::{HedgePolicy, Hedging};
 use crate::client::llm_client::{Inner, LlmClient};
 use crate::client::retry::{RetryBudget, RetryPolicy};
 use crate::client::shared::Shared;
+use crate::client::tally::Tally;
 use crate::error::BuildError;
 use crate::event::{Emitter, Observer};
 use crate::options::{HitPace, Timeouts};
 use crate::queue::RequestQueue;
 use crate::quota::QuotaLimiter;
+use crate::remote::Guarded;
 use crate::rng::Rng;
 use crate::time::now;
 
@@ -39,6 +41,7 @@ pub struct LlmClientBuilder {
     bounds: ResponseBounds,
     shared: Option<Shared>,
     emitter: Emitter,
+    stores: Vec<Arc<Guarded>>,
     seed: Option<u64>,
 }
 
@@ -140,6 +143,13 @@ impl LlmClientBuilder {
         self
     }
 
+    /// Tells the state of a store that instances share with the client's
+    /// [health](LlmClient::health), and its failures to the client's observer.
+    pub fn watch_store(mut self, store: Arc<Guarded>) -> Self {
+        self.stores.push(store);
+        self
+    }
+
     /// Makes jitter repeatable.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -152,7 +162,8 @@ impl LlmClientBuilder {
     /// Names the field at fault: see [`BalancerBuilder::build`](crate::balance::BalancerBuilder),
     /// and both endpoints and a balancer, a timeout of zero, a retry policy without attempts or
     /// with shares that are none, a hedge without a delay, a chain of models that is empty, names a
-    /// model twice or one that no endpoint serves.
+    /// model twice or one that no endpoint serves; `cache.secret` where answers are to be shared and
+    /// the cache was given none, `shared.index` where similar questions are, and answers are not.
     pub fn build(self) -> Result<LlmClient, BuildError> {
         validate_timeouts(&self.timeouts)?;
         self.retry.validate()?;
@@ -165,9 +176,11 @@ impl LlmClientBuilder {
         let fallbacks = Fallbacks::new(self.fallbacks, &balancer)?;
         balancer.observe(emitter.clone());
         if let Some(shared) = self.shared {
-            shared.hand_out(&balancer, self.quota.as_ref())?;
+            shared.hand_out(&balancer, self.quota.as_ref(), self.cache.as_ref())?;
         }
         self.quota.iter().for_each(|quota| quota.observe(&emitter));
+        self.cache.iter().for_each(|cache| cache.observe(&emitter));
+        self.stores.iter().for_each(|store| store.observe(&emitter));
         Ok(LlmClient::from_inner(Inner {
             waiting: self.queue.map(|queue| Waiting::new(queue, &balancer)),
             caching: self.cache.map(|cache| Caching::new(cache, self.hits_count, self.hit_pace)),
@@ -182,6 +195,8 @@ impl LlmClientBuilder {
             bounds,
             rng: seed.map_or_else(Rng::from_entropy, Rng::from_seed),
             emitter,
+            tally: Tally::default(),
+            stores: self.stores,
         }))
     }
 }

@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use futures::stream::unfold;
 
 use crate::cache::flight::{Boarded, Failure, Flights, Joined, Leader, Participant, Piece};
-use crate::cache::{Hit, Lookup, Replay, SemanticCache, StoredAnswer, Ticket};
+use crate::cache::{Hit, Lookup, Replay, SemanticCache, StoredAnswer, Ticket, Tier};
 use crate::chunk::Chunk;
 use crate::client::caller::{Caller, Entry};
 use crate::client::llm_client::Inner;
@@ -287,9 +287,10 @@ impl Asking {
     async fn begin(mut self) -> Step {
         let client = Arc::clone(&self.terms.client);
         let caching = client.caching.as_ref().expect("work that is shared has a cache");
-        if let Some(hit) = caching.cache.search(&mut self.ticket).await {
+        let deadline = self.terms.deadline();
+        if let Some(hit) = caching.cache.search_fleet(&mut self.ticket, deadline).await {
             let caller = &self.terms.caller;
-            tell_hit(&client, caller, "semantic_hit", &hit);
+            tell_hit(&client, caller, hit.label(), &hit);
             let counted = count_hit(&client, &self.call, caller).await;
             let answer = counted.map(|()| Item::of_hit(&hit));
             return Some((answer.map_err(Failure::Own), Work::Over));
@@ -356,13 +357,19 @@ impl Answer {
     }
 }
 
+fn served_by(hit: &Hit) -> ServedBy {
+    let similarity = hit.similarity();
+    match (hit.tier, hit.is_exact()) {
+        (Tier::Local, true) => ServedBy::ExactHit,
+        (Tier::Local, false) => ServedBy::SemanticHit { similarity },
+        (Tier::Shared, true) => ServedBy::SharedHit,
+        (Tier::Shared, false) => ServedBy::SharedSemanticHit { similarity },
+    }
+}
+
 /// The account of a call that a hit has answered; how long it took is the call's own affair.
 fn report_of(hit: &Hit) -> CallReport {
-    let served_by = match hit.is_exact() {
-        true => ServedBy::ExactHit,
-        false => ServedBy::SemanticHit { similarity: hit.similarity() },
-    };
-    let mut report = CallReport::new(served_by, std::time::Duration::ZERO);
+    let mut report = CallReport::new(served_by(hit), std::time::Duration::ZERO);
     report.cost = Some(Cost::default());
     report.hit = Some(hit.id);
     report

@@ -112,6 +112,7 @@ impl Caller {
 
     /// The call has ended.
     pub(super) fn tell_end(&self, client: &Inner, end: &Ending<'_>) {
+        client.tally.ended(end);
         client.emitter.emit(|| Event::CallEnded {
             call: self.call,
             operation: self.mode.label(),

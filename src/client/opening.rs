@@ -236,6 +236,7 @@ fn context(terms: &Terms, ask: Ask<'_>, attempt: &Attempt) -> CallContext {
     let options = &ask.call.options;
     let mut cx = CallContext::new(terms.deadline());
     cx.model = attempt.lease().upstream_model().or(ask.fallback).cloned();
+    cx.call = terms.caller.call;
     cx.attempt = attempt.number();
     cx.connect_timeout = terms.timeouts.connect;
     cx.idempotency_key = options.idempotency_key.clone();

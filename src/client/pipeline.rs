@@ -124,6 +124,7 @@ fn fallback<'a>(
 }
 
 fn emit_fallback(terms: &Terms, ask: Ask<'_>, to: &str, why: FallbackOn) {
+    terms.client.tally.fallbacks.one();
     let (call, from) = (terms.caller.call, ask.model().unwrap_or_default());
     terms.client.emitter.emit(|| Event::Fallback { call, from, to, why: why.label() });
 }

@@ -42,6 +42,7 @@ pub(super) async fn reserve(settlement: &mut Settlement, call: &Call) -> Result<
 }
 
 fn tell_granted(terms: &Terms, reserved: &Amounts, at: Instant) {
+    terms.client.tally.quota_granted.one();
     terms.client.emitter.emit(|| Event::QuotaGranted {
         call: terms.caller.call,
         tokens: reserved.of(Dimension::Tokens),
@@ -52,6 +53,7 @@ fn tell_granted(terms: &Terms, reserved: &Amounts, at: Instant) {
 
 /// Tells that a quota stood against a call.
 pub(super) fn tell_denied(client: &Inner, caller: &Caller, denied: &Denied) {
+    client.tally.quota_denied.one();
     client.emitter.emit(|| Event::QuotaDenied {
         call: caller.call,
         level: denied.level.label(),

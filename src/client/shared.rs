@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::balance::Balancer;
 use crate::balance::facts::FactStore;
+use crate::cache::SemanticCache;
 use crate::cache::shared::{CacheStore, VectorIndex};
 use crate::error::BuildError;
 use crate::quota::store::QuotaStore;
@@ -15,7 +16,8 @@ use crate::quota::{QuotaLimiter, SharedQuota};
 ///
 /// [`LlmClientBuilder::shared`](super::LlmClientBuilder::shared) hands each store to the part of the
 /// client that uses it. What a client does not have is not shared; what has no store stays this
-/// instance's own. An adapter that keeps several of them turns into all of these at once, and others can
+/// instance's own. A cache has a secret of its own, which its builder is to be
+/// [given](crate::cache::CacheBuilder::secret): what it holds depends on it from the start. An adapter that keeps several of them turns into all of these at once, and others can
 /// be put beside it.
 ///
 /// ```
@@ -82,16 +84,30 @@ impl Shared {
         self,
         balancer: &Balancer,
         quota: Option<&QuotaLimiter>,
+        cache: Option<&SemanticCache>,
     ) -> Result<(), BuildError> {
-        let Self { secret, quota: limits, facts, .. } = self;
+        let Self { secret, quota: limits, cache: answers, index, facts } = self;
         if let (Some(quota), Some(limits)) = (quota.filter(|quota| !quota.is_shared()), limits) {
             quota.share(limits).map_err(|error| within("quota", &error))?;
+        }
+        if let Some(cache) = cache.filter(|cache| !cache.is_shared()) {
+            match answers {
+                Some(answers) => {
+                    cache.share(answers, index).map_err(|error| within("cache", &error))?;
+                }
+                None if index.is_some() => return Err(index_alone()),
+                None => {}
+            }
         }
         if let Some(facts) = facts {
             balancer.share_facts(facts, secret);
         }
         Ok(())
     }
+}
+
+fn index_alone() -> BuildError {
+    BuildError::new("shared.index", "needs a store of answers, through which they are taken back")
 }
 
 /// The field at fault as one of a part of the client.

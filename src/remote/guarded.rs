@@ -38,6 +38,12 @@ impl Guarded {
         }
     }
 
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// How the breaker stands.
     #[must_use]
     pub fn state(&self) -> BreakerState {

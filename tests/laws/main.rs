@@ -18,12 +18,16 @@ mod hedging;
 mod leases;
 mod limits;
 mod listeners;
+mod observing;
 mod outcomes;
 mod queueing;
 mod quotas;
 mod retries;
 mod secrets;
 mod shared_quotas;
+mod sharing;
+#[path = "../cache/stores.rs"]
+mod stores;
 mod strategies;
 mod streams;
 mod weights;
