@@ -121,6 +121,11 @@ impl SemanticCache {
         tiers.set(shared).map_err(|_| BuildError::new("shared", "was given already"))
     }
 
+    /// Whether answers are shared already.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.inner.tiers().is_some()
+    }
+
     /// Looks for an answer: first of the very same request, then of a similar one.
     ///
     /// Waits for the embedder where similar questions are stored in the request's partition, and for

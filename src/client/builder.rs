@@ -162,7 +162,8 @@ impl LlmClientBuilder {
     /// Names the field at fault: see [`BalancerBuilder::build`](crate::balance::BalancerBuilder),
     /// and both endpoints and a balancer, a timeout of zero, a retry policy without attempts or
     /// with shares that are none, a hedge without a delay, a chain of models that is empty, names a
-    /// model twice or one that no endpoint serves.
+    /// model twice or one that no endpoint serves; `cache.secret` where answers are to be shared and
+    /// the cache was given none, `shared.index` where similar questions are, and answers are not.
     pub fn build(self) -> Result<LlmClient, BuildError> {
         validate_timeouts(&self.timeouts)?;
         self.retry.validate()?;
@@ -174,12 +175,12 @@ impl LlmClientBuilder {
         let balancer = balancer_of(self.endpoints, self.balancer, seed)?;
         let fallbacks = Fallbacks::new(self.fallbacks, &balancer)?;
         balancer.observe(emitter.clone());
+        if let Some(shared) = self.shared {
+            shared.hand_out(&balancer, self.quota.as_ref(), self.cache.as_ref())?;
+        }
         self.quota.iter().for_each(|quota| quota.observe(&emitter));
         self.cache.iter().for_each(|cache| cache.observe(&emitter));
         self.stores.iter().for_each(|store| store.observe(&emitter));
-        if let Some(shared) = self.shared {
-            shared.hand_out(&balancer);
-        }
         Ok(LlmClient::from_inner(Inner {
             waiting: self.queue.map(|queue| Waiting::new(queue, &balancer)),
             caching: self.cache.map(|cache| Caching::new(cache, self.hits_count, self.hit_pace)),

@@ -5,15 +5,19 @@ use std::sync::Arc;
 
 use crate::balance::Balancer;
 use crate::balance::facts::FactStore;
+use crate::cache::SemanticCache;
 use crate::cache::shared::{CacheStore, VectorIndex};
+use crate::error::BuildError;
 use crate::quota::store::QuotaStore;
+use crate::quota::{QuotaLimiter, SharedQuota};
 
 /// Where instances of one service meet: the stores of quotas, answers, similar questions and facts
 /// about accounts, and the secret that all of them have.
 ///
 /// [`LlmClientBuilder::shared`](super::LlmClientBuilder::shared) hands each store to the part of the
 /// client that uses it. What a client does not have is not shared; what has no store stays this
-/// instance's own. An adapter that keeps several of them turns into all of these at once, and others can
+/// instance's own. A cache has a secret of its own, which its builder is to be
+/// [given](crate::cache::CacheBuilder::secret): what it holds depends on it from the start. An adapter that keeps several of them turns into all of these at once, and others can
 /// be put beside it.
 ///
 /// ```
@@ -30,11 +34,11 @@ use crate::quota::store::QuotaStore;
 #[derive(Clone)]
 #[must_use]
 pub struct Shared {
-    pub(super) secret: [u8; 32],
-    pub(super) quota: Option<Arc<dyn QuotaStore>>,
-    pub(super) cache: Option<Arc<dyn CacheStore>>,
-    pub(super) index: Option<Arc<dyn VectorIndex>>,
-    pub(super) facts: Option<Arc<dyn FactStore>>,
+    secret: [u8; 32],
+    quota: Option<SharedQuota>,
+    cache: Option<Arc<dyn CacheStore>>,
+    index: Option<Arc<dyn VectorIndex>>,
+    facts: Option<Arc<dyn FactStore>>,
 }
 
 impl Shared {
@@ -46,7 +50,7 @@ impl Shared {
 
     /// Keeps the limits of all instances together.
     pub fn quota(mut self, store: impl QuotaStore) -> Self {
-        self.quota = Some(Arc::new(store));
+        self.quota = Some(SharedQuota::new(store).secret(self.secret));
         self
     }
 
@@ -69,12 +73,46 @@ impl Shared {
         self
     }
 
-    /// Gives each part of a client its store.
-    pub(super) fn hand_out(self, balancer: &Balancer) {
-        if let Some(facts) = self.facts {
-            balancer.share_facts(facts, self.secret);
-        }
+    /// Sets how limits are shared, beyond where: how many instances there are at the least, what
+    /// happens while the store is away, whether it is asked for every call.
+    pub fn quota_with(self, adjust: impl FnOnce(SharedQuota) -> SharedQuota) -> Self {
+        Self { quota: self.quota.map(adjust), ..self }
     }
+
+    /// Gives each part of a client its store. What a part has already it keeps.
+    pub(super) fn hand_out(
+        self,
+        balancer: &Balancer,
+        quota: Option<&QuotaLimiter>,
+        cache: Option<&SemanticCache>,
+    ) -> Result<(), BuildError> {
+        let Self { secret, quota: limits, cache: answers, index, facts } = self;
+        if let (Some(quota), Some(limits)) = (quota.filter(|quota| !quota.is_shared()), limits) {
+            quota.share(limits).map_err(|error| within("quota", &error))?;
+        }
+        if let Some(cache) = cache.filter(|cache| !cache.is_shared()) {
+            match answers {
+                Some(answers) => {
+                    cache.share(answers, index).map_err(|error| within("cache", &error))?;
+                }
+                None if index.is_some() => return Err(index_alone()),
+                None => {}
+            }
+        }
+        if let Some(facts) = facts {
+            balancer.share_facts(facts, secret);
+        }
+        Ok(())
+    }
+}
+
+fn index_alone() -> BuildError {
+    BuildError::new("shared.index", "needs a store of answers, through which they are taken back")
+}
+
+/// The field at fault as one of a part of the client.
+fn within(part: &str, error: &BuildError) -> BuildError {
+    BuildError::new(format!("{part}.{}", error.field()), error.reason().to_owned())
 }
 
 /// Without the secret; which stores there are.

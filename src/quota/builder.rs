@@ -110,17 +110,14 @@ impl QuotaBuilder {
             self;
         let estimator = Estimator::new(estimate);
         let inner = Inner::new(&global, &tenant, &tenant_model, &keys, most_scopes, estimator);
-        let inner = match shared {
-            None => inner,
-            Some(shared) => {
-                let link = Link::new(shared, most_scopes, Arc::clone(&inner.shared))?;
-                inner.linked(link)
-            }
-        };
         for (tenant, limits) in &overrides {
             let _key = inner.override_tenant(tenant, limits);
         }
-        Ok(QuotaLimiter::from_inner(inner))
+        let limiter = QuotaLimiter::from_inner(inner);
+        if let Some(shared) = shared {
+            limiter.share(shared)?;
+        }
+        Ok(limiter)
     }
 
     fn validate(&self) -> Result<(), BuildError> {

@@ -1,7 +1,7 @@
 //! The limiter: scopes by level, reserved from all or none.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::BuildError;
 use crate::event::Emitter;
@@ -18,7 +18,7 @@ use crate::quota::plan::{Plan, Shared};
 use crate::quota::reservation::Reservation;
 use crate::quota::scope::{Moment, Scope};
 use crate::quota::scopes::{ByScope, Full, Scopes};
-use crate::quota::shared::{self, Link, SharedState};
+use crate::quota::shared::{self, Link, SharedQuota, SharedState};
 use crate::quota::turnstile::Freed;
 use crate::request::ChatRequest;
 use crate::sync::{AtomicBool, Ordering};
@@ -72,7 +72,7 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     needs_wall: AtomicBool,
     /// Where the limits are not kept here but in a store.
-    link: Option<Arc<Link>>,
+    link: OnceLock<Arc<Link>>,
 }
 
 /// Whose quota a call takes from.
@@ -204,7 +204,7 @@ impl QuotaLimiter {
         amounts: &Amounts,
         deadline: Instant,
     ) -> Result<Reservation, Denied> {
-        match &self.inner.link {
+        match self.inner.link.get() {
             None => crate::quota::turnstile::reserve(self, whose, amounts, deadline).await,
             Some(link) => {
                 // Apart, so that the future is no larger for those who share nothing.
@@ -213,16 +213,29 @@ impl QuotaLimiter {
         }
     }
 
+    /// Keeps its limits in a store that other instances share, from now on: as
+    /// [`QuotaBuilder::shared`] does, for a limiter that is built already. All its clones share. Calls
+    /// that run were let in here, and are settled here.
+    ///
+    /// # Errors
+    /// Names the field at fault: no secret, or the limiter shares already.
+    pub fn share(&self, shared: SharedQuota) -> Result<(), BuildError> {
+        let lines = Arc::clone(&self.inner.shared);
+        let link = Link::new(shared, self.inner.scopes.most(), lines)?;
+        let given_already = |_| BuildError::new("shared", "was given already");
+        self.inner.link.set(Arc::new(link)).map_err(given_already)
+    }
+
     /// Whether its limits are kept in a store.
     pub(crate) fn is_shared(&self) -> bool {
-        self.inner.link.is_some()
+        self.inner.link.get().is_some()
     }
 
     /// How the limiter stands with the store it [shares](QuotaBuilder::shared); `None` where its limits
     /// are its own. Counts what is kept, which takes a few short locks.
     #[must_use]
     pub fn shared(&self) -> Option<SharedState> {
-        self.inner.link.as_ref().map(|link| link.shown())
+        self.inner.link.get().map(|link| link.shown())
     }
 
     /// Waits until the store it shares has been told everything that calls used, and has back what was
@@ -232,7 +245,7 @@ impl QuotaLimiter {
     /// # Cancellation
     /// What was not told is told later, as long as the runtime lives.
     pub async fn flush(&self, deadline: Instant) -> bool {
-        match &self.inner.link {
+        match self.inner.link.get() {
             Some(link) => link.flush(deadline).await,
             None => true,
         }
@@ -240,7 +253,7 @@ impl QuotaLimiter {
 
     /// Tells `emitter` of the failures of the store it shares.
     pub(crate) fn observe(&self, emitter: &Emitter) {
-        self.inner.link.iter().for_each(|link| link.observe(emitter));
+        self.inner.link.get().into_iter().for_each(|link| link.observe(emitter));
     }
 
     /// A handle on a tenant's scope, for tenants that call all the time: it spares the look-up.
@@ -404,20 +417,14 @@ impl Inner {
             estimator,
             shared,
             needs_wall: AtomicBool::new(needs_wall),
-            link: None,
+            link: OnceLock::new(),
         }
-    }
-
-    /// With limits that are kept in a store.
-    pub(crate) fn linked(mut self, link: Link) -> Self {
-        self.link = Some(Arc::new(link));
-        self
     }
 
     /// Refuses what only a store can tell.
     #[inline]
     fn kept_here(&self, tenant: Option<&TenantId>) -> Result<(), Denied> {
-        match &self.link {
+        match self.link.get() {
             None => Ok(()),
             Some(_) => Err(unasked(tenant)),
         }
