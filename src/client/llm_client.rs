@@ -27,7 +27,8 @@ use crate::time::Instant;
 /// One client over many providers.
 ///
 /// Cheap to clone; clones share everything. It owns no task and no thread: all work happens while
-/// a call is polled.
+/// a call is polled. (A cache that [shares](crate::cache::shared) its answers writes them from a task
+/// that ends with the writing.)
 ///
 /// ```
 /// use evenkeel::{ChatResponse, Endpoint, LlmClient, provider_fn};

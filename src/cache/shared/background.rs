@@ -1,4 +1,7 @@
 //! The one place where the cache starts a task.
+//!
+//! Everything else happens while a call is polled. Two things cannot: what a call leaves to be written
+//! when it is over, and the renewal of a lead while its answer streams to somebody who reads slowly.
 
 use std::future::Future;
 
