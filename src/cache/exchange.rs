@@ -7,13 +7,14 @@ use crate::cache::answer::StoredAnswer;
 use crate::cache::inner::Inner;
 use crate::cache::key::{ExactKey, Fingerprint, PartitionKey, ScopeKey};
 use crate::cache::lexical::Words;
-use crate::cache::lookup::{Hit, HitId, HitKind, Judged, Ticket, Tier};
+use crate::cache::lookup::{Hit, HitKind, Ticket, Tier};
 use crate::cache::shared::{
     Job, Lead, SharedAnswer, SharedEntry, SharedKey, Stamped, Tiers, pause, stamps_of,
 };
 use crate::cache::store::{Entry, EntryId, Found};
 use crate::embed::Embedding;
 use crate::remote::StoreError;
+use crate::report::{HitId, Judged};
 use crate::time::{FAR_FUTURE, Instant, after, now, sleep_until};
 
 /// How long a copy of a shared answer is kept here at the most.
@@ -82,7 +83,7 @@ impl Inner {
             return None;
         }
         let answer = self.store.view(id, now(), |entry| Arc::clone(&entry.answer))?;
-        let id = HitId { entry: id, how: Judged::Answer };
+        let id = HitId { entry: id.0, judged: Judged::Answer };
         Some(Hit { answer, how: HitKind::Exact, tier: Tier::Local, id })
     }
 
@@ -139,7 +140,7 @@ impl Inner {
             stamped,
             origin: Origin { key: key_of(&ticket.print), partition },
         })?;
-        let id = HitId { entry, how: Judged::Answer };
+        let id = HitId { entry: entry.0, judged: Judged::Answer };
         Some(Hit { answer: stored, how: HitKind::Exact, tier: Tier::Shared, id })
     }
 

@@ -12,13 +12,14 @@ use crate::cache::embedding::Guarded;
 use crate::cache::exchange::Origin;
 use crate::cache::key::{Normalizer, PartitionKey, Secret};
 use crate::cache::lexical::Words;
-use crate::cache::lookup::{HitId, Judged, Ticket};
+use crate::cache::lookup::{Ticket, difference};
 use crate::cache::partitions::{Partitions, vector_bytes};
 use crate::cache::search::GreyPair;
 use crate::cache::shared::{FleetFlight, Tiers};
 use crate::cache::stats::{Counters, count};
 use crate::cache::store::{Entry, EntryId, MemoryStore, Removed};
 use crate::embed::Embedding;
+use crate::report::{HitId, Judged};
 use crate::rng::Rng;
 use crate::sync::Mutex;
 use crate::time::{FAR_FUTURE, Instant, after};
@@ -206,11 +207,12 @@ impl Inner {
     /// Takes an answer back: altogether where it was wrong itself, else from all similar questions.
     /// Other instances are told.
     pub(crate) fn report_wrong(&self, hit: HitId, now: Instant) -> bool {
-        let origin = self.origin(hit.entry);
+        let entry = EntryId(hit.entry);
+        let origin = self.origin(entry);
         if let Some(origin) = origin {
-            self.unshare(origin, matches!(hit.how, Judged::Answer));
+            self.unshare(origin, matches!(hit.judged, Judged::Answer));
         }
-        let here = self.report_wrong_here(hit, now);
+        let here = self.report_wrong_here(entry, hit.judged, now);
         let known = here || origin.is_some();
         if known {
             count(&self.counters.reported_wrong);
@@ -218,16 +220,16 @@ impl Inner {
         known
     }
 
-    fn report_wrong_here(&self, hit: HitId, now: Instant) -> bool {
-        match hit.how {
-            Judged::Answer => self.forget(self.store.remove(hit.entry).into_iter().collect()) > 0,
-            Judged::Pair { similarity, difference } => {
-                if let Some(difference) = difference {
-                    self.rule.lock().learn(difference, similarity, false);
+    fn report_wrong_here(&self, entry: EntryId, judged: Judged, now: Instant) -> bool {
+        match judged {
+            Judged::Answer => self.forget(self.store.remove(entry).into_iter().collect()) > 0,
+            Judged::Pair { bits, words } => {
+                if let Some(difference) = difference(words) {
+                    self.rule.lock().learn(difference, f32::from_bits(bits), false);
                 }
-                let alive = self.store.view(hit.entry, now, |_| ()).is_some();
-                let partition = self.store.seclude(hit.entry);
-                partition.inspect(|partition| self.partitions.remove(*partition, hit.entry));
+                let alive = self.store.view(entry, now, |_| ()).is_some();
+                let partition = self.store.seclude(entry);
+                partition.inspect(|partition| self.partitions.remove(*partition, entry));
                 alive
             }
         }

@@ -11,12 +11,13 @@ use crate::cache::embedding::Guarded;
 use crate::cache::inner::Inner;
 use crate::cache::key::PartitionKey;
 use crate::cache::lexical::{Difference, Words};
-use crate::cache::lookup::{Hit, HitId, HitKind, Judged, Neighbour, Ticket, Tier};
+use crate::cache::lookup::{Hit, HitKind, Neighbour, Ticket, Tier, judged};
 use crate::cache::partitions::{Partition, Waiting};
 use crate::cache::shared::{SharedEntry, Stamped};
 use crate::cache::stats::count;
 use crate::cache::store::{self, Entry, EntryId};
 use crate::embed::Embedding;
+use crate::report::HitId;
 use crate::time::{Instant, after, now, until};
 use crate::vector::{Match, dot};
 
@@ -55,8 +56,8 @@ impl Candidate {
     }
 
     fn into_hit(self, (entry, tier): (EntryId, Tier), how: HitKind) -> Hit {
-        let judged = Judged::Pair { similarity: self.similarity, difference: self.difference };
-        Hit { answer: self.answer, how, tier, id: HitId { entry, how: judged } }
+        let judged = judged(self.similarity, self.difference);
+        Hit { answer: self.answer, how, tier, id: HitId { entry: entry.0, judged } }
     }
 }
 

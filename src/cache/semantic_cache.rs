@@ -8,7 +8,7 @@ use crate::cache::builder::CacheBuilder;
 use crate::cache::embedding::MOST_EMBEDDED_BYTES;
 use crate::cache::inner::Inner;
 use crate::cache::key::{Fingerprint, Label, Scope, question};
-use crate::cache::lookup::{Hit, HitId, HitKind, Judged, Lookup, Ticket, Tier};
+use crate::cache::lookup::{Hit, HitKind, Lookup, Ticket, Tier};
 use crate::cache::shared::{CacheStore, Tiers, VectorIndex};
 use crate::cache::stats::{CacheStats, count};
 use crate::cache::store::Found;
@@ -16,6 +16,7 @@ use crate::error::BuildError;
 use crate::event::Emitter;
 use crate::options::{CacheControl, CallOptions, TenantId};
 use crate::remote::StoreError;
+use crate::report::{HitId, Judged};
 use crate::request::ChatRequest;
 use crate::time::{Instant, now};
 
@@ -120,6 +121,11 @@ impl SemanticCache {
         tiers.set(shared).map_err(|_| BuildError::new("shared", "was given already"))
     }
 
+    /// Whether answers are shared already.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.inner.tiers().is_some()
+    }
+
     /// Looks for an answer: first of the very same request, then of a similar one.
     ///
     /// Waits for the embedder where similar questions are stored in the request's partition, and for
@@ -154,7 +160,7 @@ impl SemanticCache {
                 Found::Fresh { id, answer, round } if self.inner.trusts(round, now) => {
                     count(&counters.exact_hits);
                     counters.saved(answer.cost);
-                    let id = HitId { entry: id, how: Judged::Answer };
+                    let id = HitId { entry: id.0, judged: Judged::Answer };
                     let (how, tier) = (HitKind::Exact, Tier::Local);
                     return Lookup::Hit(Hit { answer, how, tier, id });
                 }

@@ -1,12 +1,14 @@
 //! What a cache did, and what it saved.
 
+use serde::Serialize;
+
 use crate::cache::lookup::{Hit, Tier};
 use crate::cache::store::{Gone, Removed};
 use crate::sync::{AtomicU64, Ordering};
 use crate::usage::Cost;
 
 /// What a cache did since it was built, and what it holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CacheStats {
     /// Calls that were served because the very same was asked before.

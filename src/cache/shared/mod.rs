@@ -58,7 +58,6 @@
 //! labels that were not seen lately; with [`FleetFlight`] two more.
 
 mod answer;
-mod background;
 mod contract;
 mod epochs;
 mod index;
