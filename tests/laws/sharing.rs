@@ -102,7 +102,7 @@ async fn what_another_instance_was_asked_in_other_words_is_served_and_said_to_be
         panic!("{done:?}")
     };
     assert!((0.6..1.0).contains(&similarity), "{similarity}");
-    assert_eq!(notebook.count("Cache { outcome: \"shared_semantic_hit\""), 1);
+    assert_eq!(notebook.cache("shared_semantic_hit"), 1);
 
     let hit: HitId = done.report.hit.unwrap();
     assert!(b.cache().unwrap().report_wrong(hit));
@@ -173,8 +173,7 @@ async fn four_instances_with_five_hundred_callers_each_make_one_upstream_call() 
     assert_eq!(provider.counts().started, 1);
     // The longest pause between two looks.
     assert!(start.elapsed() <= seconds(3) + 300 * MS, "{:?}", start.elapsed());
-    let led =
-        instances.iter().map(|it| it.notebook.count("Cache { outcome: \"miss\"")).sum::<usize>();
+    let led = instances.iter().map(|it| it.notebook.cache("miss")).sum::<usize>();
     assert_eq!(led, 1);
     for it in &instances {
         assert_nothing_is_held(&it.client, [&provider]);
