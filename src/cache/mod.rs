@@ -28,6 +28,8 @@
 //! # }).unwrap();
 //! ```
 //!
+//! Instances may [share](shared) what they fetch, through a store and an index of their own.
+//!
 //! **Guarantees.** Nothing is served across a [`Scope`], nor to a request that differs in anything but
 //! its last user text: these are equalities, never similarities. Only complete answers are kept. What
 //! is held stays within its bounds after every operation. An embedder that fails, hangs, panics or

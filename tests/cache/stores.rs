@@ -24,6 +24,8 @@ pub(crate) enum Mood {
     Garbles,
     /// Answers say that they are of another scope, entries that they are of another partition.
     Misplaces,
+    /// Everything takes 5 ms.
+    TakesItsTime,
     /// Reads are answered, changes hang.
     WritesHang,
 }
@@ -69,6 +71,10 @@ impl Moody {
             Mood::Hangs => pending().await,
             Mood::Fails => Err(StoreError::Unreachable("refused".into())),
             Mood::Garbles => Err(StoreError::Garbled("truncated".into())),
+            Mood::TakesItsTime => {
+                evenkeel::time::sleep_until(evenkeel::time::now() + 5 * MS).await;
+                answer.await
+            }
             _ => answer.await,
         }
     }

@@ -27,6 +27,9 @@ const SEARCH_DEADLINE: Duration = Duration::from_millis(50);
 /// No call waits for it.
 const WRITE_DEADLINE: Duration = Duration::from_millis(250);
 
+/// How many neighbours are looked at, however many an index finds.
+const A_HANDFUL: usize = 8;
+
 /// The shared stores of a cache.
 ///
 /// Reads and writes have a breaker each: a store that is full refuses every write and answers every
@@ -140,8 +143,7 @@ impl Tiers {
 
     /// Looks for the answer under a key, if it is wanted, and for the epochs of `labels`.
     ///
-    /// An answer that makes no sense is no answer. Others are none any more: one of their labels was
-    /// advanced since.
+    /// An answer that makes no sense is none, and neither is one with a label that was advanced since.
     pub(crate) async fn read(
         &self,
         key: &SharedKey,
@@ -219,8 +221,7 @@ impl Tiers {
 
 /// The index.
 impl Tiers {
-    /// The entries near `vector` that may be served in `scope`, with their cosines, and the epochs of
-    /// their stamps.
+    /// The entries near `vector` that may be served in `scope`, with the epochs of their stamps.
     pub(crate) async fn nearest(
         &self,
         partition: u128,
@@ -239,8 +240,8 @@ impl Tiers {
                 false => Err(StoreError::Garbled("an entry is of another partition".into())),
             }
         };
-        let found = reads.ask(search).await?;
-        let entries: Vec<SharedEntry> = found.into_iter().map(|near| near.entry).collect();
+        let found = reads.ask(search).await?.into_iter().take(A_HANDFUL);
+        let entries: Vec<SharedEntry> = found.map(|near| near.entry).collect();
         let labels: Vec<u128> = entries.iter().flat_map(|it| labels_of(&it.answer)).collect();
         let stamped = self.stamps(&labels).await?;
         let mut epochs = &stamped.epochs[..];

@@ -94,7 +94,9 @@ const OVERHEAD: usize = size_of::<Slot>() + 2 * size_of::<(ExactKey, u32)>() + 9
 impl Entry {
     /// What an entry counts for before it has a vector and words.
     pub(crate) fn weight(answer: &StoredAnswer, question: Option<&str>, tags: usize) -> usize {
-        OVERHEAD + answer.bytes() + question.map_or(0, str::len) + tags * size_of::<u128>()
+        // A tag and its epoch.
+        let tags = tags * (size_of::<u128>() + size_of::<u64>());
+        OVERHEAD + answer.bytes() + question.map_or(0, str::len) + tags
     }
 }
 
