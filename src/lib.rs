@@ -57,8 +57,8 @@
 //!
 //! * `openai`: `providers::OpenAi` and `providers::OpenAiEmbedder`, also for compatible servers.
 //! * `anthropic`: `providers::Anthropic`.
-//! * `tower`: `interop::tower`, a client as a service and a service as a provider.
 //! * `redis`: `stores::redis`, what instances share on Redis or Valkey.
+//! * `tower`: `interop::tower`, a client as a service and a service as a provider.
 //! * `tracing`: `observe::tracing`, a span for each call and each attempt.
 //! * `metrics`: `observe::metrics`, through the `metrics` facade.
 //! * `test-util`: `testing`, doubles and a conformance suite for your own tests.

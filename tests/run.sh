@@ -41,6 +41,7 @@ set_up() {
   need_aimock
   need_promtool
   need_openai_sdk
+  need_redis
 }
 
 run_checks() {
@@ -161,6 +162,17 @@ need_openai_sdk() {
     "openai==$OPENAI_SDK_PINNED" >>"$log" 2>&1 \
     || die_with "$log" "installing openai from PyPI failed (is the network reachable?)"
   touch "$stamp"
+}
+
+# The tests start servers of their own; the one that the package starts is in nobody's way but idle.
+need_redis() {
+  if ! command -v redis-server >/dev/null; then
+    apt_install redis-server
+    if [ -d /run/systemd/system ]; then
+      systemctl disable --now redis-server >/dev/null 2>&1 || say "could not stop the redis-server service"
+    fi
+  fi
+  say "$(redis-server --version | cut -d' ' -f1-3)"
 }
 
 npm_install() { # folder under the tools, package, version

@@ -8,7 +8,7 @@ use crate::options::TenantId;
 use crate::quota::estimate::{Estimate, Estimator};
 use crate::quota::limiter::{Inner, QuotaLimiter};
 use crate::quota::limits::Limits;
-use crate::quota::shared::{Link, SharedQuota};
+use crate::quota::shared::SharedQuota;
 
 /// How many scopes are kept at the most, unless told otherwise.
 const MOST_SCOPES: usize = 1_000_000;

@@ -31,7 +31,10 @@ impl Part {
         let open = || OpenOptions::new().create(true).append(true).open(&said).unwrap();
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "an_instance", "--nocapture"])
-            .env(VARIABLE, format!("{role}|{url}|{}|{seed}|{starts}|{ends}|{setting}", record.display()))
+            .env(
+                VARIABLE,
+                format!("{role}|{url}|{}|{seed}|{starts}|{ends}|{setting}", record.display()),
+            )
             .stdin(Stdio::null())
             .stdout(open())
             .stderr(open())

@@ -110,7 +110,8 @@ mod the_checker {
 
     /// Every window, one by one.
     fn by_hand(calls: &[Done], rate: u64) -> f64 {
-        let windows = calls.iter().flat_map(|from| calls.iter().map(move |to| (from.asked, to.let_in)));
+        let windows =
+            calls.iter().flat_map(|from| calls.iter().map(move |to| (from.asked, to.let_in)));
         let over = |(from, to): (u64, u64)| {
             let within = calls.iter().filter(|call| call.asked >= from && call.let_in <= to);
             let used: u64 = within.map(|call| call.used).sum();
