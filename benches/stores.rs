@@ -12,7 +12,6 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up has failed")]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use evenkeel::quota::store::{Demand, QuotaStore, StoredScope, Verdict};
 use evenkeel::quota::{Amounts, Level, Limits};

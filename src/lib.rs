@@ -107,8 +107,8 @@ pub mod interop;
 #[cfg(any(feature = "tracing", feature = "metrics"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "tracing", feature = "metrics"))))]
 pub mod observe;
-#[cfg(feature = "__http")]
-#[cfg_attr(docsrs, doc(cfg(any(feature = "openai", feature = "anthropic"))))]
+#[cfg(any(feature = "__http", feature = "model2vec"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "openai", feature = "anthropic", feature = "model2vec"))))]
 pub mod providers;
 #[cfg(feature = "__stores")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]

@@ -27,6 +27,7 @@ use crate::error::BuildError;
 use crate::event::{Emitter, Event};
 use crate::outcome::Outcome;
 use crate::provider::Provider;
+use crate::remote::BreakerState;
 use crate::report::EndpointId;
 use crate::request::ChatRequest;
 use crate::sync::Mutex;
@@ -341,6 +342,11 @@ impl Balancer {
             self.shared.chooser.listeners.tell();
         }
         changed
+    }
+
+    /// The store it shares facts through, where it does.
+    pub(crate) fn store(&self) -> Option<(&'static str, BreakerState)> {
+        self.shared.sharing.get().map(Sharing::store)
     }
 
     /// The providers of endpoints that are out of service for faults, money or credentials.

@@ -7,7 +7,6 @@ use serde::Serialize;
 use crate::balance::EndpointStatus;
 use crate::client::llm_client::Inner;
 use crate::client::stats::EndpointState;
-use crate::remote::Guarded;
 use crate::report::EndpointId;
 use crate::time::{Instant, now};
 
@@ -23,8 +22,8 @@ pub struct Health {
     /// The models that endpoints name, and `None` for calls that name no model or one that nobody
     /// names, where there is an endpoint for those.
     pub models: Vec<ModelHealth>,
-    /// The stores that instances share, as far as the client [watches] them. Calls go on without a
-    /// store as its policy says, so none of them makes a client unready.
+    /// The stores that instances share: the balancer's, and those the client [watches]. Calls go on
+    /// without a store as its policy says, so none of them makes a client unready.
     ///
     /// [watches]: crate::client::LlmClientBuilder::watch_store
     pub stores: Vec<StoreHealth>,
@@ -73,12 +72,14 @@ pub(super) fn read(client: &Inner) -> Health {
         ready: !draining && models.iter().all(|model| model.ready),
         draining,
         models,
-        stores: client.stores.iter().map(|store| state_of(store)).collect(),
+        stores: stores(client),
     }
 }
 
-fn state_of(store: &Guarded) -> StoreHealth {
-    StoreHealth { store: store.name(), state: store.state().label() }
+fn stores(client: &Inner) -> Vec<StoreHealth> {
+    let watched = client.stores.iter().map(|store| (store.name(), store.state()));
+    let all = client.balancer.store().into_iter().chain(watched);
+    all.map(|(store, state)| StoreHealth { store, state: state.label() }).collect()
 }
 
 fn models(client: &Inner, now: Instant) -> Vec<ModelHealth> {

@@ -32,7 +32,8 @@
 //!   reservation's own part has not drained.
 //! * Debts stop growing at ten thousand bursts or more; a call that lies cannot lock a tenant out for
 //!   longer than these take to drain.
-//! * Limits are this process's own. [`store`] says what limits of several instances are.
+//! * Limits are this process's own, unless it is given a [`SharedQuota`]: that says what is promised
+//!   of limits that several instances share.
 //!
 //! **Cost.** For each level: a look-up in a sharded map, whose lock is held for that look, a counter,
 //! and a compare-and-swap a limit; budgets by calendar take a short lock. No lock is held across a

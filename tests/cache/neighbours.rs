@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use evenkeel::cache::shared::VectorIndex as _;
 use evenkeel::cache::{
@@ -217,7 +218,7 @@ async fn an_index_that_fails_hangs_or_makes_no_sense_makes_misses_and_few_wait()
         for _ in 0..20 {
             miss(&b, &ask("two @5"), &plain()).await;
         }
-        let waited = if mood == Mood::Hangs { 5 * 50 * MS } else { 0 * MS };
+        let waited = if mood == Mood::Hangs { 5 * 50 * MS } else { Duration::ZERO };
         assert_eq!(start.elapsed(), waited, "{mood:?}");
         store.turns(Mood::Well);
         pass(SECOND * 9).await;

@@ -1,6 +1,7 @@
 //! Instances that share their answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use evenkeel::cache::{Invalidate, Scope, SemanticCache, SnapshotFault, Tier};
 use evenkeel::{
@@ -84,7 +85,7 @@ fn what_is_missing_for_sharing_is_named() {
     let store = Moody::default();
     let builder = SemanticCache::builder;
     let index = || builder().secret(SECRET).shared_index(store.clone());
-    let flight = evenkeel::cache::shared::FleetFlight::new().lease(std::time::Duration::ZERO);
+    let flight = evenkeel::cache::shared::FleetFlight::new().lease(Duration::ZERO);
     for (builder, field) in [
         (builder().shared(store.clone()), "secret"),
         (index().embedder(Angles::default()), "shared_index"),
@@ -235,7 +236,7 @@ async fn what_cannot_be_written_in_time_is_dropped_and_counted_and_nobody_waits(
     }
     assert_eq!(a.stats().shared_writes_dropped, 1_500 - 1_024);
     hit(&a, &ask("1499"), &plain()).await;
-    assert_eq!(start.elapsed(), 0 * MS);
+    assert_eq!(start.elapsed(), Duration::ZERO);
     // Five find out, the others are given up.
     pass(SECOND * 2).await;
     let stats = a.stats();

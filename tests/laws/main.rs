@@ -25,6 +25,7 @@ mod quotas;
 mod retries;
 mod secrets;
 mod shared_quotas;
+mod shared_stores;
 mod sharing;
 #[path = "../cache/stores.rs"]
 mod stores;

@@ -15,7 +15,7 @@ use crate::balance::facts::outbox::{Letter, Outbox};
 use crate::balance::registry::Entry;
 use crate::balance::state::News;
 use crate::event::Emitter;
-use crate::remote::{Guarded, StoreError};
+use crate::remote::{BreakerState, Guarded, StoreError};
 use crate::rng::Rng;
 use crate::sync::Mutex;
 use crate::time::{Instant, after, now, sleep_until, until};
@@ -71,6 +71,11 @@ impl Sharing {
 
     pub(crate) fn observe(&self, emitter: &Emitter) {
         self.talk.guarded.observe(emitter);
+    }
+
+    /// The store, as far as its name and its breaker go.
+    pub(crate) fn store(&self) -> (&'static str, BreakerState) {
+        (self.talk.guarded.name(), self.talk.guarded.state())
     }
 
     pub(crate) const fn accounts(&self) -> &Accounts {

@@ -17,8 +17,8 @@ use crate::options::TenantId;
 /// Records what a client does, with the recorder that the application has installed for the `metrics`
 /// facade. Install it before the client is built: what is recorded earlier is lost.
 ///
-/// Cheap to clone; clones are one. One client should have it, for the numbers of calls of several
-/// would be counted together: which is right for totals, and the labels tell them apart no longer.
+/// Cheap to clone; clones are one. Several clients may have it: what they do adds up, and endpoints of
+/// the same id are one.
 #[derive(Clone)]
 pub struct Metrics {
     shared: Arc<Shared>,

@@ -22,6 +22,37 @@ const READY_WITHIN: Duration = Duration::from_secs(2);
 /// Every instance has to be given the same limits and the same secret. Clones are the same instance:
 /// several limiters of one process should have clones of one.
 ///
+/// **The path of a call.** One question to the store takes from every scope of the call or from none,
+/// within 25 ms. What it used is told to the store afterwards, beside the calls: up to 4096 settlements
+/// wait for that, and what is dropped beyond them stays charged as it was reserved. What
+/// [streams](crate::quota::Reservation::extend) beyond its reservation is charged when the call ends.
+///
+/// **Exactness.** In any window no more than burst plus refill is used by all instances together,
+/// beyond what calls use above their reservation, and what is said of leases and of outages below.
+/// Answers that are lost and calls that are dropped while they ask leave nothing taken and nothing
+/// charged twice: what they may have taken is asked for once more and given back. An instance that dies
+/// leaves its running calls charged as reserved, until their [grants
+/// expire](Self::grants_expire_in).
+///
+/// **Leases.** A scope of which an instance takes more than fifty times a second is asked for a
+/// quarter of a second's worth in advance (at least the largest call, at most half of the burst by the
+/// number of instances), and calls that find all their scopes leased ask nobody. What is not spent in
+/// two seconds goes back. Everything is charged before it is used, so that no account is ever
+/// overdrawn; what may lie about unused, and be used later than the window in which it was charged, is
+/// half of the burst in all. Scopes that limit [how many calls
+/// run](crate::quota::Limits::concurrency) are not leased.
+///
+/// **While the store is away.** Each limit does what its [`OnStoreFailure`] says. Five calls find out
+/// the hard way, and those that ask at the same time; then nobody waits for the store before the work
+/// beside the calls has reached it again, at the latest some eight seconds after it is back. A share begins unused:
+/// nine tenths of burst and refill may be used without the store on top of what was used with it, by
+/// all instances together, as long as they are no more than were [counted](Self::min_instances). It
+/// is told to the store when it is back, a little at a time, up to two bursts a scope: tenants wait
+/// for that as for anything they used. A share of less than one is none: such a limit is closed.
+///
+/// **Cost.** A question and a settlement for a call, or for a lease. One task for all clones of a limiter, started by the first call, says
+/// every three seconds that the instance lives; it ends with the last clone and the last reservation.
+///
 /// ```
 /// use evenkeel::TenantId;
 /// use evenkeel::quota::store::MemoryQuotaStore;

@@ -1,4 +1,9 @@
 //! Limits that several instances share, in a store.
+//!
+//! A limiter without one has none of this. With one, a call is a [`Ticket`]: what it took from leases,
+//! from the store, or from this instance's share while the store is away. What it used is left in an
+//! outbox; the work beside the calls tells the store, and does everything else that no caller should
+//! wait for. What is promised is said where it is configured: [`SharedQuota`].
 
 mod asking;
 mod config;

@@ -73,28 +73,25 @@ end
 
 -- How long until a limit has room; nothing where it has.
 local function wait_for(scope, n, amounts, now)
-  local marks = scope.marks
-  local dimension, window, amount, burst = unpack(scope.limits, 4 * n - 3, 4 * n)
-  local cost = units(amounts, dimension)
+  local l, marks, i = scope.limits, scope.marks, 4 * n - 3
+  local window, cost = l[i + 1], units(amounts, l[i])
   if window < 0 then
     turn(marks, n, window, now)
-    if marks[2 * n] + cost <= amount then return nil end
+    if marks[2 * n] + cost <= l[i + 2] then return nil end
     return max(0, end_of(window, marks[2 * n - 1]) - now)
   end
-  local over = marks[2 * n - 1] + cost - burst
+  local over = marks[2 * n - 1] + cost - l[i + 3]
   if over <= 0 then return nil end
-  return scope.at - now + drain_time(amount, window, scope.at, over)
+  return scope.at - now + drain_time(l[i + 2], window, scope.at, over)
 end
 
--- What is in the way: pairs of a limit and how long it is.
-local function objections(scope, limits, running, most, amounts, now)
-  local found = {}
-  if most >= 0 and running >= most then found = {0, 0} end
+-- Adds what is in the way.
+local function object(against, at, scope, limits, running, most, amounts, now)
+  if most >= 0 and running >= most then append(against, at, 0, 0) end
   for n = 1, limits do
     local wait = wait_for(scope, n, amounts, now)
-    if wait then append(found, n, min(wait, 2 ^ 53)) end
+    if wait then append(against, at, n, min(wait, 2 ^ 53)) end
   end
-  return found
 end
 
 -- Charges a scope; what the call is to remember.
@@ -109,7 +106,9 @@ local function take(scope, amounts, now, ends)
     else
       charge(scope, n, cost)
     end
-    append(call, dimension % 8, window, window < 0 and marks[2 * n - 1] or marks[2 * n])
+    local c = 3 * n - 1
+    call[c], call[c + 1] = dimension % 8, window
+    call[c + 2] = window < 0 and marks[2 * n - 1] or marks[2 * n]
   end
   local second = floor(ends / 1000000)
   scope.first = scope.first == 0 and second or min(scope.first, second)
@@ -137,10 +136,7 @@ for n, key in ipairs(KEYS) do
   end
   local scope = scopes[key]
   adopt(key, scope, limits, now)
-  local found = objections(scope, #limits / 4, running[key], most, amounts, now)
-  for i = 1, #found, 2 do
-    append(against, n, found[i], found[i + 1])
-  end
+  object(against, n, scope, #limits / 4, running[key], most, amounts, now)
   if #against == 0 then
     calls[n] = take(scope, amounts, now, now + ARGV[2])
     running[key] = running[key] + 1

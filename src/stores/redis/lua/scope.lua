@@ -82,6 +82,7 @@ end
 
 -- An amount of a dimension, in its units.
 local function units(amounts, dimension)
+  if dimension < 8 then return min(MOST, amounts[dimension + 1]) end
   local coarse = floor(dimension / 8)
   return min(MOST, ceil(amounts[dimension % 8 + 1] / 2 ^ coarse))
 end
