@@ -82,7 +82,7 @@ impl Caller {
                 Ok(reservation) => self.use_up(asked, amount, reservation, rng).await,
                 Err(denied) => {
                     let wait = denied.retry_after().unwrap_or_default();
-                    pause(wait.min(Duration::from_millis(200)) + ms(50 + rng.below(100))).await;
+                    pause(wait.min(ms(500)) + ms(100 + rng.below(300))).await;
                 }
             }
         }

@@ -6,12 +6,11 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::answer::SharedKey;
-use super::background;
 use super::tiers::Tiers;
 use super::writes::Job;
 use crate::remote::StoreError;
 use crate::rng::Rng;
-use crate::time::{after, now, sleep_until};
+use crate::time::{after, now, run_beside, sleep_until};
 
 /// How instances find out that another one is fetching the same answer, and how long they wait for it.
 ///
@@ -102,7 +101,7 @@ impl Lead {
     pub(crate) fn keep(&mut self) {
         let (tiers, key, token) = (Arc::clone(&self.tiers), self.key, self.token);
         let lease = self.lease;
-        self.renewal = background::spawn(async move {
+        self.renewal = run_beside(async move {
             loop {
                 sleep_until(after(now(), lease / 3)).await;
                 // What failed is tried again: the lease may outlast the failure.

@@ -11,7 +11,6 @@
 //! instances have in common, never a name, and what comes back is looked at again before it is served.
 
 mod answer;
-mod background;
 mod contract;
 mod epochs;
 mod index;
