@@ -8,3 +8,6 @@ pub mod quotas_and_queueing {}
 
 #[doc = include_str!("guide/caching.md")]
 pub mod caching {}
+
+#[doc = include_str!("guide/observability.md")]
+pub mod observability {}

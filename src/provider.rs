@@ -270,6 +270,8 @@ pub struct CallContext {
     /// The model to ask for, in the backend's own words; `None` where neither the call nor the
     /// endpoint names one.
     pub model: Option<Arc<str>>,
+    /// The call's number, as in the [events](crate::Event) that are told of it; 0 where nobody listens.
+    pub call: u64,
     /// 1 for the first attempt of a call.
     pub attempt: u32,
     /// When the whole call must have ended. The client enforces it; a provider may pass it on.
@@ -288,6 +290,7 @@ impl CallContext {
     pub const fn new(deadline: Instant) -> Self {
         Self {
             model: None,
+            call: 0,
             attempt: 1,
             deadline,
             connect_timeout: Duration::from_secs(10),
@@ -312,9 +315,11 @@ impl CallContext {
 
 impl fmt::Debug for CallContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { model, attempt, deadline, connect_timeout, idempotency_key, keep_raw } = self;
+        let Self { model, call, attempt, deadline, connect_timeout, idempotency_key, keep_raw } =
+            self;
         f.debug_struct("CallContext")
             .field("model", model)
+            .field("call", call)
             .field("attempt", attempt)
             .field("deadline", deadline)
             .field("connect_timeout", connect_timeout)

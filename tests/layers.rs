@@ -9,10 +9,11 @@ use source::{Source, Token};
 
 /// The top-level modules, lowest layer first. A module may import what is below it.
 const LAYERS: &[&[&str]] = &[
-    &["time", "rng", "sync", "event", "duration"],
+    &["time", "rng", "sync", "duration", "histogram"],
     &[
         "admission",
         "error",
+        "event",
         "outcome",
         "rate_limits",
         "report",

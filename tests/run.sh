@@ -39,7 +39,9 @@ set_up() {
   want_oldest_rust
   need_node
   need_aimock
+  need_promtool
   need_openai_sdk
+  need_redis
 }
 
 run_checks() {
@@ -57,6 +59,7 @@ run_checks() {
   check "examples build" cargo build --examples --all-features
   check "quickstart runs" cargo run --quiet --example quickstart
   check "multi_tenant runs" cargo run --quiet --example multi_tenant
+  check "observability runs" cargo run --quiet --example observability --features metrics
   check "benchmarks build" cargo bench --no-run --all-features
   # Only built and tested: it is measured on request (cargo bench --bench ratios), for a busy machine
   # must not fail the checks.
@@ -121,6 +124,26 @@ need_aimock() {
   [ -x "$EVENKEEL_AIMOCK" ] || die "the aimock package holds no llmock command"
 }
 
+# Prometheus' own judge of metrics and alert rules. Its package is unpacked, not installed: installed,
+# it would start a server.
+need_promtool() {
+  local installed folder="$TOOLS/prometheus"
+  installed="$(command -v promtool || true)"
+  export EVENKEEL_PROMTOOL="${EVENKEEL_PROMTOOL:-${installed:-$folder/usr/bin/promtool}}"
+  if [ -x "$EVENKEEL_PROMTOOL" ]; then
+    say "promtool is there"
+    return
+  fi
+  command -v apt-get >/dev/null || die "please install promtool, which comes with Prometheus"
+  say "unpacking promtool from the package prometheus"
+  local log="$TOOLS/prometheus.log"
+  mkdir -p "$folder"
+  (cd "$folder" && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; } \
+    && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb) >"$log" 2>&1 \
+    || die_with "$log" "getting promtool failed (is the network reachable?)"
+  [ -x "$EVENKEEL_PROMTOOL" ] || die "the package prometheus holds no promtool"
+}
+
 # The environment is kept, so that later runs need no network for it.
 need_openai_sdk() {
   local folder="$TOOLS/openai-sdk" log="$TOOLS/openai-sdk.log"
@@ -139,6 +162,17 @@ need_openai_sdk() {
     "openai==$OPENAI_SDK_PINNED" >>"$log" 2>&1 \
     || die_with "$log" "installing openai from PyPI failed (is the network reachable?)"
   touch "$stamp"
+}
+
+# The tests start servers of their own; the one that the package starts is in nobody's way but idle.
+need_redis() {
+  if ! command -v redis-server >/dev/null; then
+    apt_install redis-server
+    if [ -d /run/systemd/system ]; then
+      systemctl disable --now redis-server >/dev/null 2>&1 || say "could not stop the redis-server service"
+    fi
+  fi
+  say "$(redis-server --version | cut -d' ' -f1-3)"
 }
 
 npm_install() { # folder under the tools, package, version

@@ -10,6 +10,7 @@ use crate::balance::demand::{EndpointKey, seed_of};
 use crate::balance::endpoint::Endpoint;
 use crate::balance::load::Load;
 use crate::balance::state::Trouble;
+use crate::balance::tally::Tally;
 use crate::provider::{Capabilities, Provider};
 use crate::report::EndpointId;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +21,7 @@ pub(crate) struct EndpointCell {
     pub(crate) key: EndpointKey,
     pub(crate) id: EndpointId,
     pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) provider_id: Arc<str>,
     pub(crate) capabilities: Capabilities,
     /// What its scores for keys depend on: its name, so that instances agree.
     pub(crate) seed: u64,
@@ -27,6 +29,8 @@ pub(crate) struct EndpointCell {
     pub(crate) chooser: Arc<Chooser>,
     pub(crate) calls: Calls,
     pub(crate) load: Load,
+    /// Elsewhere: it is written once an attempt, and is larger than all the rest.
+    pub(crate) tally: Box<Tally>,
     trouble: AtomicU64,
     trial: Trial,
 }
@@ -42,11 +46,13 @@ impl EndpointCell {
             key,
             id: endpoint.id().clone(),
             provider: Arc::clone(endpoint.provider()),
+            provider_id: Arc::clone(endpoint.provider_id()),
             capabilities: endpoint.capabilities(),
             seed: seed_of(endpoint.id().as_str()),
             balancer,
             calls: Calls::default(),
             load: Load::default(),
+            tally: Box::default(),
             trouble: AtomicU64::new(0),
             trial: Trial::default(),
             chooser,

@@ -10,6 +10,7 @@ use crate::balance::chooser::{Chooser, millis};
 use crate::balance::demand::EndpointKey;
 use crate::balance::member::Member;
 use crate::balance::mirror::{Mirror, Sent, Spend, Spent};
+use crate::balance::tally::Tally;
 use crate::error::ErrorKind;
 use crate::outcome::{End, Outcome};
 use crate::provider::{Capabilities, Provider};
@@ -66,6 +67,16 @@ impl Lease {
     #[must_use]
     pub fn provider(&self) -> &Arc<dyn Provider> {
         &self.cell().provider
+    }
+
+    /// The provider's own id, as it said when the endpoint was built.
+    #[must_use]
+    pub fn provider_id(&self) -> &Arc<str> {
+        &self.cell().provider_id
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.cell().tally
     }
 
     /// What the provider can do, as it said when the endpoint was built.

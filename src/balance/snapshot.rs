@@ -179,6 +179,11 @@ impl Pool {
         }
     }
 
+    /// Whether there is an endpoint that attempts may be made on, busy or not.
+    pub(crate) fn is_serving(&self) -> bool {
+        !self.tiers.is_empty() || !self.whatever_health.is_empty()
+    }
+
     pub(crate) fn knows_one_for(&self, ask: &Ask<'_>) -> bool {
         self.all.iter().any(|known| {
             known.gets_calls && ask.admits(known.cell.capabilities.bits(), known.cell.key)

@@ -1,5 +1,6 @@
 //! What an endpoint is doing, for people and readiness checks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::balance::cell::EndpointCell;
@@ -15,6 +16,8 @@ use crate::time::Instant;
 pub struct EndpointStatus {
     /// Its id.
     pub id: EndpointId,
+    /// The provider's own id.
+    pub provider: Arc<str>,
     /// Whether it may be picked, and if not, why and until when. Where the endpoint names several
     /// models, the one that is worst off.
     pub condition: Condition,
@@ -45,6 +48,7 @@ impl EndpointStatus {
         let (typical, at) = (&cell.chooser.typical, millis(cell.chooser.nanos(now)));
         Self {
             id: cell.id.clone(),
+            provider: Arc::clone(&cell.provider_id),
             condition,
             models,
             in_flight: cell.calls.running(),

@@ -12,11 +12,14 @@ use crate::client::gate::Waiting;
 use crate::client::hedge::{HedgePolicy, Hedging};
 use crate::client::llm_client::{Inner, LlmClient};
 use crate::client::retry::{RetryBudget, RetryPolicy};
+use crate::client::shared::Shared;
+use crate::client::tally::Tally;
 use crate::error::BuildError;
 use crate::event::{Emitter, Observer};
-use crate::options::Timeouts;
+use crate::options::{HitPace, Timeouts};
 use crate::queue::RequestQueue;
 use crate::quota::QuotaLimiter;
+use crate::remote::Guarded;
 use crate::rng::Rng;
 use crate::time::now;
 
@@ -30,12 +33,15 @@ pub struct LlmClientBuilder {
     queue: Option<RequestQueue>,
     cache: Option<SemanticCache>,
     hits_count: bool,
+    hit_pace: HitPace,
     timeouts: Timeouts,
     retry: RetryPolicy,
     hedge: Option<HedgePolicy>,
     fallbacks: Vec<Fallback>,
     bounds: ResponseBounds,
+    shared: Option<Shared>,
     emitter: Emitter,
+    stores: Vec<Arc<Guarded>>,
     seed: Option<u64>,
 }
 
@@ -70,6 +76,12 @@ impl LlmClientBuilder {
     /// default they cost nothing at all.
     pub fn count_cache_hits(mut self, yes: bool) -> Self {
         self.hits_count = yes;
+        self
+    }
+
+    /// Sets how answers from the cache are streamed, for calls that do not say. By default at once.
+    pub fn hit_pace(mut self, pace: HitPace) -> Self {
+        self.hit_pace = pace;
         self
     }
 
@@ -114,9 +126,27 @@ impl LlmClientBuilder {
         self
     }
 
+    /// Shares with other instances what `shared` has a store for and this client a part: limits, answers,
+    /// similar questions, and what providers say of accounts. A part that was given a store of its own
+    /// keeps it.
+    ///
+    /// A client without it needs no other machine. With it, a store that is slow, full or gone makes no
+    /// call fail, unless a limit says so, and none later than by the store's deadline.
+    pub fn shared(mut self, shared: impl Into<Shared>) -> Self {
+        self.shared = Some(shared.into());
+        self
+    }
+
     /// Tells `observer` of every decision.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.emitter = Emitter::to(observer);
+        self
+    }
+
+    /// Tells the state of a store that instances share with the client's
+    /// [health](LlmClient::health), and its failures to the client's observer.
+    pub fn watch_store(mut self, store: Arc<Guarded>) -> Self {
+        self.stores.push(store);
         self
     }
 
@@ -144,9 +174,15 @@ impl LlmClientBuilder {
         let balancer = balancer_of(self.endpoints, self.balancer, seed)?;
         let fallbacks = Fallbacks::new(self.fallbacks, &balancer)?;
         balancer.observe(emitter.clone());
+        self.quota.iter().for_each(|quota| quota.observe(&emitter));
+        self.cache.iter().for_each(|cache| cache.observe(&emitter));
+        self.stores.iter().for_each(|store| store.observe(&emitter));
+        if let Some(shared) = self.shared {
+            shared.hand_out(&balancer);
+        }
         Ok(LlmClient::from_inner(Inner {
             waiting: self.queue.map(|queue| Waiting::new(queue, &balancer)),
-            caching: self.cache.map(|cache| Caching::new(cache, self.hits_count)),
+            caching: self.cache.map(|cache| Caching::new(cache, self.hits_count, self.hit_pace)),
             quota: self.quota,
             balancer,
             active: Arc::new(ActiveCalls::default()),
@@ -158,6 +194,8 @@ impl LlmClientBuilder {
             bounds,
             rng: seed.map_or_else(Rng::from_entropy, Rng::from_seed),
             emitter,
+            tally: Tally::default(),
+            stores: self.stores,
         }))
     }
 }

@@ -11,23 +11,27 @@ use crate::client::builder::LlmClientBuilder;
 use crate::client::caching::Caching;
 use crate::client::fallback::Fallbacks;
 use crate::client::gate::Waiting;
+use crate::client::health::{self, Health};
 use crate::client::hedge::Hedging;
 use crate::client::pipeline;
 use crate::client::retry::{RetryBudget, RetryPolicy};
+use crate::client::stats::{self, ClientStats};
 use crate::client::stream::CompletionStream;
+use crate::client::tally::Tally;
 use crate::error::Error;
 use crate::event::Emitter;
 use crate::options::{Call, Timeouts};
 use crate::queue::RequestQueue;
 use crate::quota::QuotaLimiter;
+use crate::remote::Guarded;
 use crate::response::Completion;
 use crate::rng::Rng;
 use crate::time::Instant;
 
 /// One client over many providers.
 ///
-/// Cheap to clone; clones share everything. It owns no task and no thread: all work happens while
-/// a call is polled.
+/// Cheap to clone; clones share everything. All work happens while a call is polled, in no task and
+/// no thread of its own; only what instances [share](LlmClientBuilder::shared) is told beside the calls.
 ///
 /// ```
 /// use evenkeel::{ChatResponse, Endpoint, LlmClient, provider_fn};
@@ -64,6 +68,9 @@ pub(super) struct Inner {
     pub(super) bounds: ResponseBounds,
     pub(super) rng: Rng,
     pub(super) emitter: Emitter,
+    pub(super) tally: Tally,
+    /// Those it tells the state of.
+    pub(super) stores: Vec<Arc<Guarded>>,
 }
 
 impl LlmClient {
@@ -131,6 +138,24 @@ impl LlmClient {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.inner.active.is_closed()
+    }
+
+    /// What the client is doing, and did since it was built.
+    ///
+    /// For people, dashboards and tests; it needs no observer. Takes the balancer's lock and the
+    /// queue's, looks at every waiting call and every endpoint, and copies two kilobytes for each
+    /// distribution: fit to be asked once a second, not once a call. What is counted meanwhile may be
+    /// in one number and not yet in another.
+    #[must_use]
+    pub fn stats(&self) -> ClientStats {
+        stats::read(&self.inner)
+    }
+
+    /// Whether the client should get traffic, and why not. Asks nobody: it tells what calls have
+    /// found out by now. Takes the balancer's lock.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        health::read(&self.inner)
     }
 
     /// The balancer, for its status and to share it.

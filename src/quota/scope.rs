@@ -7,7 +7,7 @@ use arc_swap::ArcSwapOption;
 use smallvec::SmallVec;
 
 use crate::quota::amounts::Amounts;
-use crate::quota::budget::BudgetState;
+use crate::quota::budget::{Budget, BudgetState};
 use crate::quota::denied::{Denied, Level};
 use crate::quota::limits::Dimension;
 use crate::quota::plan::{Plan, Planned};
@@ -282,6 +282,12 @@ impl Scope {
         self.rates().map(move |(planned, bucket)| {
             (planned.dimension, bucket.available(&planned.rate, now.nanos))
         })
+    }
+
+    /// What is used of each budget in its present period.
+    pub(crate) fn budgets_used(&self, now: Moment) -> impl Iterator<Item = (Budget, u64)> {
+        let budgets = self.plan.budgets.iter().zip(self.budgets());
+        budgets.map(move |(budget, state)| (*budget, state.lock().used(budget, now.wall)))
     }
 
     /// Whether its limits have changed, so that its successor counts.

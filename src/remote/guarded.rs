@@ -38,10 +38,23 @@ impl Guarded {
         }
     }
 
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// How the breaker stands.
     #[must_use]
     pub fn state(&self) -> BreakerState {
         self.state.lock().0.state()
+    }
+
+    /// How long the store is not to be asked: nothing where a trial is due, `None` while it is asked
+    /// as a matter of course. For those who leave trials to others.
+    #[must_use]
+    pub fn rest(&self) -> Option<Duration> {
+        self.state.lock().0.rest(now())
     }
 
     /// Asks the store, with the deadline.

@@ -13,6 +13,10 @@
 //! # });
 //! ```
 
+mod broken;
+pub mod cache;
+pub mod facts;
+pub mod index;
 pub mod quota;
 
 use std::any::Any;

@@ -18,11 +18,17 @@ mod hedging;
 mod leases;
 mod limits;
 mod listeners;
+mod observing;
 mod outcomes;
 mod queueing;
 mod quotas;
 mod retries;
 mod secrets;
+mod shared_quotas;
+mod shared_stores;
+mod sharing;
+#[path = "../cache/stores.rs"]
+mod stores;
 mod strategies;
 mod streams;
 mod weights;

@@ -14,7 +14,7 @@ use crate::remote::StoreError;
 
 /// Where quotas are kept that several instances share.
 ///
-/// Both methods are one round trip to the store. Errors say that the store did not answer; what it
+/// Each method is one round trip to the store. Errors say that the store did not answer; what it
 /// then did is unknown, and the same may be asked again.
 #[async_trait]
 pub trait QuotaStore: Send + Sync + 'static {
@@ -41,6 +41,36 @@ pub trait QuotaStore: Send + Sync + 'static {
     /// # Cancellation
     /// Dropping the future leaves open whether it was settled; it may be settled again.
     async fn settle(&self, grant: &Grant, actual: &Amounts) -> Result<(), StoreError>;
+
+    /// Says that an instance lives for `ttl` from now on, by the store's clock, and asks how many do:
+    /// at least one, for this one does. An instance that says so again lives for the longer of the two.
+    ///
+    /// The number is what an instance divides limits by while the store is away. A store that does not
+    /// count answers one; the application has to say then how many there are.
+    ///
+    /// # Errors
+    /// Where the store could not be asked.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves open whether the instance was counted; it may be counted again.
+    async fn beat(&self, _instance: u128, _ttl: Duration) -> Result<u32, StoreError> {
+        Ok(1)
+    }
+}
+
+#[async_trait]
+impl<S: QuotaStore + ?Sized> QuotaStore for Arc<S> {
+    async fn reserve(&self, demand: &Arc<Demand>) -> Result<Verdict, StoreError> {
+        (**self).reserve(demand).await
+    }
+
+    async fn settle(&self, grant: &Grant, actual: &Amounts) -> Result<(), StoreError> {
+        (**self).settle(grant, actual).await
+    }
+
+    async fn beat(&self, instance: u128, ttl: Duration) -> Result<u32, StoreError> {
+        (**self).beat(instance, ttl).await
+    }
 }
 
 /// What a call is to take, from which scopes.

@@ -49,6 +49,7 @@ where
     suite.law("what has drained is not given back", drained_stays).await;
     suite.law("a call ends when it is settled or expires", calls_end).await;
     suite.law("limits that change keep what is used", limits_change).await;
+    suite.law("an instance is counted while it says that it lives", instances_are_counted).await;
 }
 
 struct Suite<F> {
@@ -236,4 +237,25 @@ async fn limits_change<S: QuotaStore>(asking: &Asking<S>) -> Finding {
     ensure(!denied.is_never(), || format!("{denied}"))?;
     asking.settle(&grant, AMOUNT / 2).await?;
     asking.take(AMOUNT * 3 / 2, &more).await.map(drop)
+}
+
+/// A store that does not count answers one. Nobody else may beat on the same store meanwhile.
+async fn instances_are_counted<S: QuotaStore>(asking: &Asking<S>) -> Finding {
+    let beat = async |instance: u32| {
+        let instance = u128::from(asking.run) << 64 | u128::from(instance);
+        let count = asking.store.beat(instance, WINDOW).await;
+        count.map_err(|error| format!("beat failed: {error}"))
+    };
+    if beat(1).await? > 1 {
+        // Of an earlier run, perhaps.
+        pass(WINDOW * 3 / 2).await;
+    }
+    let first = beat(1).await?;
+    let again = beat(1).await?;
+    ensure(first >= 1 && again == first, || format!("one instance was {first}, then {again}"))?;
+    let both = beat(2).await?;
+    ensure(both == first || both == first + 1, || format!("{first} and one more are {both}"))?;
+    pass(WINDOW * 3 / 2).await;
+    let left = beat(2).await?;
+    ensure(left == first, || format!("{first} were left, not {left}, when one had died"))
 }
