@@ -54,6 +54,7 @@
 //!
 //! * `openai`: `providers::OpenAi` and `providers::OpenAiEmbedder`, also for compatible servers.
 //! * `anthropic`: `providers::Anthropic`.
+//! * `redis`: `stores::redis`, what instances share on Redis or Valkey.
 //! * `test-util`: `testing`, doubles and a conformance suite for your own tests.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -96,6 +97,9 @@ pub mod client;
 #[cfg(feature = "__http")]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "openai", feature = "anthropic"))))]
 pub mod providers;
+#[cfg(feature = "__stores")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub mod stores;
 
 // L6: what services are tested with.
 #[cfg(feature = "test-util")]
