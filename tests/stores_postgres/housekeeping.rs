@@ -16,7 +16,7 @@ async fn expired(server: &Server, table: &str, rows: u32) {
 }
 
 async fn rows(server: &Server, table: &str) -> i64 {
-    let count = format!("SELECT count(*) FROM {table}");
+    let count = format!("SELECT count(*) FROM \"{table}\"");
     server.client().await.query_one(&count, &[]).await.unwrap().get(0)
 }
 

