@@ -55,6 +55,7 @@
 //! * `openai`: `providers::OpenAi` and `providers::OpenAiEmbedder`, also for compatible servers.
 //! * `anthropic`: `providers::Anthropic`.
 //! * `redis`: `stores::redis`, what instances share on Redis or Valkey.
+//! * `postgres`: `stores::postgres`, the semantic index that instances share on PostgreSQL with pgvector.
 //! * `test-util`: `testing`, doubles and a conformance suite for your own tests.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
