@@ -44,6 +44,7 @@
 //! * [`report`]: who served a call, what was tried, and how long each part took.
 //! * [`remote`]: the deadline and the breaker in front of every store that instances share.
 //! * [`event`]: every decision, for an observer of yours.
+//! * [`config`]: a whole client as a configuration file describes it.
 //! * [`duration`]: durations as configuration files spell them, for your own files too.
 //! * [`time`] and [`rng`]: the only doors to the clock and to randomness, so that tests replay.
 //! * [`guide`]: one page for each subject, from end to end.
@@ -56,6 +57,7 @@
 //! * `anthropic`: `providers::Anthropic`.
 //! * `redis`: `stores::redis`, what instances share on Redis or Valkey.
 //! * `postgres`: `stores::postgres`, the semantic index that instances share on PostgreSQL with pgvector.
+//! * `tower`: `interop::tower`, a client as a service and a service as a provider.
 //! * `test-util`: `testing`, doubles and a conformance suite for your own tests.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -95,12 +97,18 @@ pub mod vector;
 pub mod client;
 
 // L5: adapters, over what anybody could use.
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub mod interop;
 #[cfg(feature = "__http")]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "openai", feature = "anthropic"))))]
 pub mod providers;
 #[cfg(feature = "__stores")]
-#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "redis", feature = "postgres"))))]
 pub mod stores;
+
+// What an application writes in a file: the only module that names both the client and the wires.
+pub mod config;
 
 // L6: what services are tested with.
 #[cfg(feature = "test-util")]
@@ -119,7 +127,7 @@ pub use client::{CompletionStream, LlmClient};
 pub use embed::{Embedder, Embedding};
 pub use error::{BuildError, Error, ErrorKind, ProviderError};
 pub use event::{Event, Observer};
-pub use options::{CacheControl, Call, CallOptions, Priority, TenantId, Timeouts};
+pub use options::{CacheControl, Call, CallOptions, HitPace, Priority, TenantId, Timeouts};
 pub use provider::{CallContext, Capabilities, Provider, provider_fn};
 pub use queue::RequestQueue;
 pub use quota::{Limits, QuotaLimiter};

@@ -9,10 +9,11 @@ use source::{Source, Token};
 
 /// The top-level modules, lowest layer first. A module may import what is below it.
 const LAYERS: &[&[&str]] = &[
-    &["time", "rng", "sync", "event", "duration"],
+    &["time", "rng", "sync", "duration", "histogram"],
     &[
         "admission",
         "error",
+        "event",
         "outcome",
         "rate_limits",
         "report",
@@ -28,6 +29,7 @@ const LAYERS: &[&[&str]] = &[
     &["balance", "cache", "vector", "quota", "queue"],
     &["client"],
     &["providers", "stores", "observe", "interop"],
+    &["config"],
     &["testing"],
 ];
 

@@ -41,6 +41,7 @@ set_up() {
   want_oldest_rust
   need_node
   need_aimock
+  need_redis
   need_postgres
 }
 
@@ -118,6 +119,17 @@ need_aimock() {
   npm_install aimock @copilotkit/aimock "$AIMOCK_PINNED"
   export EVENKEEL_AIMOCK="$TOOLS/aimock/node_modules/.bin/llmock"
   [ -x "$EVENKEEL_AIMOCK" ] || die "the aimock package holds no llmock command"
+}
+
+# The tests start servers of their own; the one that the package starts is in nobody's way but idle.
+need_redis() {
+  if ! command -v redis-server >/dev/null; then
+    apt_install redis-server
+    if [ -d /run/systemd/system ]; then
+      systemctl disable --now redis-server >/dev/null 2>&1 || say "could not stop the redis-server service"
+    fi
+  fi
+  say "$(redis-server --version | cut -d' ' -f1-3)"
 }
 
 # The packages are archives that hold what a Python of their version would install; nothing of them is

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -11,13 +12,14 @@ use crate::balance::cell::EndpointCell;
 use crate::balance::chooser::{Ask, Chooser};
 use crate::balance::demand::{Demand, NoLease};
 use crate::balance::endpoint::Endpoint;
+use crate::balance::facts::{FactStore, Heard, Sharing};
 use crate::balance::lease::Lease;
 use crate::balance::listeners::Subscription;
 use crate::balance::member::Member;
 use crate::balance::quote::Quote;
-use crate::balance::registry::Registry;
+use crate::balance::registry::{Entry, Registry};
 use crate::balance::snapshot::Snapshot;
-use crate::balance::state::Condition;
+use crate::balance::state::{Condition, News};
 use crate::balance::status::EndpointStatus;
 use crate::balance::strategy::StrategyKind;
 use crate::error::BuildError;
@@ -63,6 +65,7 @@ pub(crate) struct Shared {
     registry: Mutex<Registry>,
     chooser: Arc<Chooser>,
     emitter: OnceLock<Emitter>,
+    sharing: OnceLock<Sharing>,
 }
 
 /// The conditions that endpoints have entered.
@@ -90,8 +93,10 @@ impl Balancer {
                 registry: Mutex::new(registry),
                 chooser,
                 emitter: emitter.map_or_else(OnceLock::new, OnceLock::from),
+                sharing: OnceLock::new(),
             }
         });
+        shared.report_served(None);
         Self { shared }
     }
 
@@ -166,6 +171,11 @@ impl Balancer {
         self.shared.snapshot_at(now).pool(Some(model)).dearest()
     }
 
+    /// How long an answer of any endpoint takes by the way things go; `None` before the first one.
+    pub(crate) fn typical_service(&self) -> Option<Duration> {
+        self.shared.chooser.typical.service()
+    }
+
     /// Whether a demand's affinity tells.
     pub(crate) fn heeds_affinity(&self) -> bool {
         matches!(self.shared.chooser.strategy, StrategyKind::Affinity | StrategyKind::Custom(_))
@@ -189,6 +199,7 @@ impl Balancer {
     /// Names the field at fault, as when a balancer is built.
     pub fn add(&self, endpoint: Endpoint) -> Result<(), BuildError> {
         endpoint.validate("endpoint")?;
+        let id = endpoint.id().clone();
         self.change(|registry, shared| {
             if registry.get(endpoint.id()).is_some() {
                 let reason = format!("{:?} is used already", endpoint.id().as_str());
@@ -196,7 +207,9 @@ impl Balancer {
             }
             registry.add(endpoint, &Arc::downgrade(shared));
             Ok(())
-        })
+        })?;
+        self.shared.report_served(Some(&id));
+        Ok(())
     }
 
     /// Gives an endpoint of the same id a new configuration, and forgets what was held against the
@@ -206,11 +219,20 @@ impl Balancer {
     /// Names the field at fault; `endpoint.id` where there is no endpoint of that id.
     pub fn replace(&self, endpoint: Endpoint) -> Result<(), BuildError> {
         endpoint.validate("endpoint")?;
+        let id = endpoint.id().clone();
         self.change(|registry, shared| {
-            let unknown = unknown(endpoint.id());
-            let replaced = registry.replace(endpoint, &Arc::downgrade(shared));
-            if replaced { Ok(()) } else { Err(unknown) }
-        })
+            let before = registry.get(endpoint.id()).ok_or_else(|| unknown(endpoint.id()))?;
+            // Of another account the old one's refusal says nothing.
+            if before.config.account_name() == endpoint.account_name()
+                && before.state.is_account_disabled()
+            {
+                shared.tell(before, Some(News::Restored));
+            }
+            registry.replace(endpoint, &Arc::downgrade(shared));
+            Ok(())
+        })?;
+        self.shared.report_served(Some(&id));
+        Ok(())
     }
 
     /// Changes an endpoint's weight and nothing else; what is known of it stays known.
@@ -242,7 +264,7 @@ impl Balancer {
 
     /// Calls `listener` whenever a lease may be had that could not be had before: when a lease has
     /// ended, settled or dropped, when an endpoint was added, replaced, reweighted, drained or
-    /// removed, and when a probe has let one back in. Whoever waits for one asks again then.
+    /// removed, and when a probe or another instance has let one back in. Whoever waits for one asks again then.
     ///
     /// It is not called for what time alone brings about: [`NoLease::NotBefore`] names that instant.
     /// It is called on the thread that caused the change, under no lock of the balancer's, and may
@@ -256,11 +278,32 @@ impl Balancer {
         self.shared.chooser.listeners.add(listener)
     }
 
-    fn edit(
-        &self,
-        id: &EndpointId,
-        edit: impl FnOnce(&mut crate::balance::registry::Entry),
-    ) -> Result<(), BuildError> {
+    /// Tells other instances, through `store`, what providers say of the accounts that endpoints
+    /// use, and heeds what others say: rate limits and overload with a hint, money that is gone,
+    /// credentials that are refused. Which account an endpoint uses is
+    /// [its own to say](Endpoint::account). See [`facts`](super::facts).
+    ///
+    /// All instances need the same `secret`, which keys the hashes that stand for accounts. A
+    /// balancer shares through one store: a second call changes nothing, for a balancer may serve
+    /// several clients.
+    ///
+    /// Telling and listening is done by one task on the runtime of whoever calls this, or of the
+    /// first call after. It reads the store about once a second, ends with the balancer, and is
+    /// never waited for. What could not be told is told later, unless it has ended.
+    pub fn share_facts(&self, store: impl FactStore, secret: [u8; 32]) {
+        let sharing = Sharing::new(Arc::new(store), secret, Arc::downgrade(&self.shared));
+        if self.shared.sharing.set(sharing).is_err() {
+            return;
+        }
+        self.shared.watch_store();
+        let now = now();
+        let mut registry = self.shared.registry.lock();
+        let entered = self.shared.publish(&mut registry, now);
+        drop(registry);
+        self.shared.report_all(&entered, "expired", now);
+    }
+
+    fn edit(&self, id: &EndpointId, edit: impl FnOnce(&mut Entry)) -> Result<(), BuildError> {
         self.change(|registry, _| {
             edit(registry.get_mut(id).ok_or_else(|| unknown(id))?);
             Ok(())
@@ -302,7 +345,10 @@ impl Balancer {
     pub(crate) fn observe(&self, emitter: Emitter) {
         // The first observer stays: a balancer may serve several clients.
         if emitter.is_observed() {
-            let _ = self.shared.emitter.set(emitter);
+            if self.shared.emitter.set(emitter).is_ok() {
+                self.shared.report_served(None);
+            }
+            self.shared.watch_store();
         }
     }
 }
@@ -354,7 +400,9 @@ impl Shared {
         let Some(entry) = registry.entry_mut(cell.key) else { return };
         let slot = entry.slot_of_member(member);
         let before = entry.view(slot, &policy, now);
-        entry.state.note(slot, outcome, &policy, (started, now), &self.chooser.rng);
+        let news = entry.state.note(slot, outcome, &policy, (started, now), &self.chooser.rng);
+        // Under the lock: what was found out last is told last.
+        self.tell(entry, news);
         cell.set_trouble(entry.state.trouble());
         let after = entry.view(slot, &policy, now);
         if before == after {
@@ -369,7 +417,8 @@ impl Shared {
         let mut registry = self.registry.lock();
         let policy = *registry.policy();
         let Some(entry) = registry.entry_mut(cell.key) else { return };
-        entry.state.revive(&policy, now);
+        let news = entry.state.revive(&policy, now);
+        self.tell(entry, news);
         let condition = entry.condition(now);
         let entered = self.publish(&mut registry, now);
         drop(registry);
@@ -377,9 +426,38 @@ impl Shared {
         self.chooser.listeners.tell();
     }
 
+    /// Takes in what other instances were told.
+    pub(crate) fn hear(&self, heard: &Heard, now: Instant) {
+        let Some(sharing) = self.sharing.get() else { return };
+        let mut registry = self.registry.lock();
+        let expired = registry.entered(now);
+        let changed = registry.hear(heard, sharing.accounts(), now);
+        let entered = if changed { self.publish(&mut registry, now) } else { Entered::default() };
+        drop(registry);
+        self.report_all(&expired, "expired", now);
+        self.report_all(&entered, "shared", now);
+        if changed {
+            self.chooser.listeners.tell();
+        }
+    }
+
+    fn tell(&self, entry: &Entry, news: Option<News>) {
+        if let (Some(sharing), Some(news)) = (self.sharing.get(), news) {
+            sharing.tell(entry, news);
+        }
+    }
+
+    fn watch_store(&self) {
+        if let (Some(sharing), Some(emitter)) = (self.sharing.get(), self.emitter.get()) {
+            sharing.observe(emitter);
+        }
+    }
+
     /// Replaces the snapshot, and tells what is to be reported once the lock is released.
     fn publish(&self, registry: &mut Registry, now: Instant) -> Entered {
-        let snapshot = registry.snapshot(&self.snapshot.load(), now);
+        let mut snapshot = registry.snapshot(&self.snapshot.load(), now);
+        let start = self.sharing.get().and_then(|sharing| sharing.keep_running(now));
+        snapshot.next_change = snapshot.next_change.into_iter().chain(start).min();
         self.snapshot.store(Arc::new(snapshot));
         registry.entered(now)
     }
@@ -401,6 +479,19 @@ impl Shared {
     fn report_all(&self, entered: &Entered, why: &'static str, now: Instant) {
         for (cell, condition) in entered {
             self.report(cell, (condition.label(), condition.until()), why, now);
+        }
+    }
+
+    /// Reports what endpoints are configured to serve, all of them or one.
+    fn report_served(&self, id: Option<&EndpointId>) {
+        let Some(emitter) = self.emitter.get() else { return };
+        let served = self.registry.lock().served(id);
+        for (cell, model) in &served {
+            emitter.emit(|| Event::EndpointConfigured {
+                endpoint: cell.id.as_str(),
+                provider: &cell.provider_id,
+                model: model.as_deref(),
+            });
         }
     }
 

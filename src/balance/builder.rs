@@ -1,11 +1,13 @@
 //! Putting a balancer together.
 
 use std::collections::{BTreeSet, HashSet};
+use std::fmt;
 use std::sync::Arc;
 
 use crate::balance::balancer::Balancer;
 use crate::balance::chooser::Chooser;
 use crate::balance::endpoint::Endpoint;
+use crate::balance::facts::FactStore;
 use crate::balance::health::HealthPolicy;
 use crate::balance::listeners::Listeners;
 use crate::balance::load::Typical;
@@ -20,7 +22,7 @@ use crate::time::now;
 const MAX_ENDPOINTS: usize = 10_000;
 
 /// Configures a [`Balancer`].
-#[derive(Debug, Default)]
+#[derive(Default)]
 #[must_use]
 pub struct BalancerBuilder {
     endpoints: Vec<Endpoint>,
@@ -28,6 +30,7 @@ pub struct BalancerBuilder {
     health: HealthPolicy,
     emitter: Option<Emitter>,
     seed: Option<u64>,
+    facts: Option<(Arc<dyn FactStore>, [u8; 32])>,
 }
 
 impl BalancerBuilder {
@@ -61,6 +64,13 @@ impl BalancerBuilder {
         self
     }
 
+    /// Tells other instances what providers say of the accounts, and heeds what they say: see
+    /// [`Balancer::share_facts`].
+    pub fn share_facts(mut self, store: impl FactStore, secret: [u8; 32]) -> Self {
+        self.facts = Some((Arc::new(store), secret));
+        self
+    }
+
     /// Builds the balancer.
     ///
     /// # Errors
@@ -69,7 +79,7 @@ impl BalancerBuilder {
     /// that allow nothing, a health policy out of range.
     pub fn build(self) -> Result<Balancer, BuildError> {
         self.validate()?;
-        let Self { endpoints, strategy, health, emitter, seed } = self;
+        let Self { endpoints, strategy, health, emitter, seed, facts } = self;
         let epoch = now();
         let chooser = Arc::new(Chooser {
             strategy,
@@ -79,7 +89,11 @@ impl BalancerBuilder {
             epoch,
         });
         let registry = Registry::new(health, Arc::clone(&chooser));
-        Ok(Balancer::from_parts(endpoints, registry, chooser, emitter))
+        let balancer = Balancer::from_parts(endpoints, registry, chooser, emitter);
+        if let Some((store, secret)) = facts {
+            balancer.share_facts(store, secret);
+        }
+        Ok(balancer)
     }
 
     fn validate(&self) -> Result<(), BuildError> {
@@ -94,6 +108,21 @@ impl BalancerBuilder {
         validate_each(endpoints)?;
         validate_weights(endpoints)?;
         health.validate()
+    }
+}
+
+/// Without the secret.
+impl fmt::Debug for BalancerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { endpoints, strategy, health, emitter, seed, facts } = self;
+        f.debug_struct("BalancerBuilder")
+            .field("endpoints", endpoints)
+            .field("strategy", strategy)
+            .field("health", health)
+            .field("emitter", emitter)
+            .field("seed", seed)
+            .field("shares_facts", &facts.is_some())
+            .finish()
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) struct EndpointCell {
     pub(crate) key: EndpointKey,
     pub(crate) id: EndpointId,
     pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) provider_id: Arc<str>,
     pub(crate) capabilities: Capabilities,
     /// What its scores for keys depend on: its name, so that instances agree.
     pub(crate) seed: u64,
@@ -42,6 +43,7 @@ impl EndpointCell {
             key,
             id: endpoint.id().clone(),
             provider: Arc::clone(endpoint.provider()),
+            provider_id: Arc::clone(endpoint.provider_id()),
             capabilities: endpoint.capabilities(),
             seed: seed_of(endpoint.id().as_str()),
             balancer,

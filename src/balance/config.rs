@@ -119,6 +119,9 @@ pub struct EndpointConfig {
     /// Its id; `None` is the name of its provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// The name of the account it uses, as [`Endpoint::account`] has it; `None` is its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
     /// Its share of the traffic, in proportion to the other weights of its tier. Default 1.
     #[serde(default = "one")]
     pub weight: u32,
@@ -208,6 +211,7 @@ impl EndpointConfig {
         Self {
             provider: provider.into(),
             id: None,
+            account: None,
             weight: one(),
             tier: 0,
             models: BTreeMap::new(),
@@ -227,6 +231,8 @@ impl EndpointConfig {
             .weight(self.weight)
             .tier(self.tier)
             .limits(self.limits);
+        let account = self.account.as_deref().into_iter();
+        let endpoint = account.fold(endpoint, Endpoint::account);
         let models = self.models.iter();
         let endpoint = models.fold(endpoint, |endpoint, (model, upstream)| {
             endpoint.map_model(model.as_str(), upstream.as_str())
@@ -279,6 +285,7 @@ mod tests {
     fn everything() -> BalancerConfig {
         let mut full = EndpointConfig::new("main");
         full.id = Some("main-eu".into());
+        full.account = Some("main/2".into());
         (full.weight, full.tier) = (3, 2);
         full.models = [("smart", "vendor-large-2"), ("cheap", "cheap")]
             .map(|(model, upstream)| (model.into(), upstream.into()))
@@ -333,7 +340,7 @@ mod tests {
         let models: Vec<_> =
             endpoint.models().map(|(model, name)| (model.to_owned(), name.to_string())).collect();
         assert_eq!(models, config.models.clone().into_iter().collect::<Vec<_>>());
-        assert_eq!(endpoint.id(), &"main-eu");
+        assert_eq!((endpoint.id().as_str(), endpoint.account_name()), ("main-eu", "main/2"));
         assert_eq!((endpoint.share(), endpoint.tier_number()), (3, 2));
         assert_eq!(*endpoint.declared(), config.limits);
         assert_eq!(endpoint.default_slot(), Some(0));

@@ -26,7 +26,10 @@ use crate::usage::Price;
 #[must_use]
 pub struct Endpoint {
     provider: Arc<dyn Provider>,
+    /// The provider's own id, asked once: it is the application's code.
+    provider_id: Arc<str>,
     id: EndpointId,
+    account: Option<Arc<str>>,
     weight: u32,
     tier: u8,
     models: BTreeMap<String, Option<Arc<str>>>,
@@ -45,9 +48,12 @@ impl Endpoint {
     /// The same for a provider that others hold too. [Replacing](super::Balancer::replace) an
     /// endpoint recognises a provider that stays the same.
     pub fn shared(provider: Arc<dyn Provider>) -> Self {
+        let provider_id: Arc<str> = provider.id().into();
         Self {
-            id: EndpointId::new(provider.id()),
+            id: EndpointId::new(Arc::clone(&provider_id)),
             provider,
+            provider_id,
+            account: None,
             weight: 1,
             tier: 0,
             models: BTreeMap::new(),
@@ -61,6 +67,18 @@ impl Endpoint {
     /// Names it; needed where one provider type serves several endpoints.
     pub fn with_id(mut self, id: impl Into<EndpointId>) -> Self {
         self.id = id.into();
+        self
+    }
+
+    /// Names the account it uses at the provider, for what instances
+    /// [tell one another](super::Balancer::share_facts): endpoints of one name, in this balancer and
+    /// in those of all other instances, get each other's rate limits and refused credentials. The
+    /// endpoint's id, unless set.
+    ///
+    /// A new key deserves a new name: instances that still have the old one would go on reporting it
+    /// as refused. The name leaves the process as a hash.
+    pub fn account(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.account = Some(name.into());
         self
     }
 
@@ -126,6 +144,9 @@ impl Endpoint {
         if self.id.as_str().is_empty() {
             return Err(BuildError::new(format!("{path}.id"), "must not be empty"));
         }
+        if self.account_name().is_empty() {
+            return Err(BuildError::new(format!("{path}.account"), "must not be empty"));
+        }
         if self.models.keys().any(String::is_empty) {
             return Err(BuildError::new(format!("{path}.models"), "a model's name is empty"));
         }
@@ -151,8 +172,16 @@ impl Endpoint {
         self.models.is_empty() || self.models.contains_key(model)
     }
 
+    pub(crate) fn account_name(&self) -> &str {
+        self.account.as_deref().unwrap_or_else(|| self.id.as_str())
+    }
+
     pub(crate) fn provider(&self) -> &Arc<dyn Provider> {
         &self.provider
+    }
+
+    pub(crate) const fn provider_id(&self) -> &Arc<str> {
+        &self.provider_id
     }
 
     pub(crate) const fn declared(&self) -> &EndpointLimits {
@@ -200,10 +229,11 @@ impl Endpoint {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { provider: _, id, weight, tier, models, default_model, limits, price, prices } =
-            self;
+        let Self { provider: _, provider_id: _, id, account, weight, tier, models, .. } = self;
+        let Self { default_model, limits, price, prices, .. } = self;
         f.debug_struct("Endpoint")
             .field("id", id)
+            .field("account", account)
             .field("weight", weight)
             .field("tier", tier)
             .field("models", models)

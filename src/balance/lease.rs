@@ -68,6 +68,12 @@ impl Lease {
         &self.cell().provider
     }
 
+    /// The provider's own id, as it said when the endpoint was built.
+    #[must_use]
+    pub fn provider_id(&self) -> &Arc<str> {
+        &self.cell().provider_id
+    }
+
     /// What the provider can do, as it said when the endpoint was built.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {

@@ -131,6 +131,12 @@ impl Typical {
         self.time_per_token.get().unwrap_or(0.0)
     }
 
+    /// How long an attempt takes from its start to its end; `None` before the first success.
+    pub(crate) fn service(&self) -> Option<Duration> {
+        let rest = self.time_per_token() * (self.output() - 1.0).max(0.0);
+        self.ttft.get().map(|ttft| seconds(ttft + rest))
+    }
+
     /// Tokens.
     pub(crate) fn output(&self) -> f32 {
         self.output.get().unwrap_or(256.0)

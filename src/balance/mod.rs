@@ -15,6 +15,9 @@
 //! share of them. An endpoint that returns is tried by one attempt at a time, as long as others take
 //! the rest. Rate limits and faulty requests never count against health.
 //!
+//! **Several instances** can tell one another what providers say of the accounts they share: see
+//! [`facts`]. Only this takes a task, one a balancer, and no pick waits for it.
+//!
 //! **Not guaranteed.** Under concurrency, picks that race with a change of the snapshot may use the
 //! old one.
 //!
@@ -24,6 +27,7 @@
 
 mod averages;
 mod balancer;
+mod block;
 mod breaker;
 mod builder;
 mod calls;

@@ -41,7 +41,7 @@ impl Balancer {
     }
 
     /// Probes every so often, for ever: to be spawned by the application, which ends it by dropping
-    /// it. The balancer starts no task of its own.
+    /// it. The balancer probes nothing by itself.
     pub async fn keep_probing(&self, every: Duration, timeout: Duration) {
         loop {
             sleep_until(after(now(), every)).await;

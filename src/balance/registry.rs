@@ -8,6 +8,7 @@ use crate::balance::cell::EndpointCell;
 use crate::balance::chooser::Chooser;
 use crate::balance::demand::EndpointKey;
 use crate::balance::endpoint::Endpoint;
+use crate::balance::facts::{Accounts, Heard};
 use crate::balance::health::HealthPolicy;
 use crate::balance::member::Member;
 use crate::balance::mirror::Mirror;
@@ -15,6 +16,7 @@ use crate::balance::snapshot::{Known, Pool, PoolName, Snapshot, Tier};
 use crate::balance::state::{Condition, EndpointState, Trouble};
 use crate::balance::status::EndpointStatus;
 use crate::report::EndpointId;
+use crate::rng::Rng;
 use crate::time::Instant;
 use crate::usage::Price;
 
@@ -96,6 +98,15 @@ impl Registry {
         self.entries.iter_mut().find(|entry| entry.cell.key == key)
     }
 
+    /// Takes in what other instances were told. Whether that changed anything.
+    pub(crate) fn hear(&mut self, heard: &Heard, accounts: &Accounts, now: Instant) -> bool {
+        let mut changed = false;
+        for entry in &mut self.entries {
+            changed |= entry.hear(heard, accounts, now, &self.chooser.rng);
+        }
+        changed
+    }
+
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -120,6 +131,21 @@ impl Registry {
         let changes = changes.filter_map(|entry| entry.state.next_change(&self.policy, now));
         let (default, unnamed) = (pool(PoolName::Default), pool(PoolName::Unnamed));
         Snapshot::new(pools.collect(), default, unnamed, changes.min())
+    }
+
+    /// What each endpoint, or the one named `id`, is configured to serve: a model, or any.
+    pub(crate) fn served(
+        &self,
+        id: Option<&EndpointId>,
+    ) -> Vec<(Arc<EndpointCell>, Option<Box<str>>)> {
+        let entries = self.entries.iter().filter(|entry| id.is_none_or(|id| entry.cell.id == *id));
+        let of = |entry: &Entry| {
+            let any = entry.models.is_empty().then_some(None);
+            let named = entry.models.iter().map(|model| Some(model.name.clone()));
+            let cell = Arc::clone(&entry.cell);
+            any.into_iter().chain(named).map(move |model| (Arc::clone(&cell), model)).collect()
+        };
+        entries.flat_map(|entry| -> Vec<_> { of(entry) }).collect()
     }
 
     /// The conditions that endpoints entered since this was asked last.
@@ -153,13 +179,18 @@ impl Registry {
         let candidates: Vec<Candidate<'_>> =
             self.entries.iter().filter_map(|entry| entry.candidate(name, now)).collect();
         let owed = previous.pool_named(name);
-        let tiers = self.tiers(&candidates, owed, now, |candidate| {
+        let mut tiers = self.tiers(&candidates, owed, now, |candidate| {
             candidate.admission(spared.contains(&candidate.entry.cell.key))
         });
         let whatever_health = match candidates.iter().any(Candidate::is_sick) {
             true => self.tiers(&candidates, owed, now, |candidate| candidate.admission(true)),
             false => Vec::new(),
         };
+        // What others say of money and credentials may be wrong, or of another key: before nobody is
+        // left, one call at a time finds out. Cooldowns are obeyed whoever was told of them.
+        if tiers.is_empty() && whatever_health.is_empty() {
+            tiers = self.tiers(&candidates, owed, now, |candidate| candidate.verification(now));
+        }
         let all = candidates.iter().map(|candidate| Known {
             cell: Arc::clone(&candidate.entry.cell),
             price: candidate.price().filter(|_| candidate.entry.config.share() > 0),
@@ -239,6 +270,13 @@ impl Candidate<'_> {
         }
     }
 
+    /// The admission of one that is disabled by what other instances say and by nothing else.
+    fn verification(&self, now: Instant) -> Option<Admission> {
+        let refused = matches!(self.condition, Condition::Disabled { .. });
+        let first_hand = self.entry.state.condition_first_hand(self.slot, now);
+        (refused && first_hand.is_serving()).then_some(Admission::OneAtATime)
+    }
+
     fn price(&self) -> Option<Price> {
         let model = self.slot.map(|slot| &*self.entry.models[slot].name);
         self.entry.config.price_of(model)
@@ -306,6 +344,29 @@ impl Entry {
         }
     }
 
+    fn hear(&mut self, heard: &Heard, accounts: &Accounts, now: Instant, rng: &Rng) -> bool {
+        let disabled = heard.get(accounts.account(self.config.account_name()));
+        let mut changed = self.state.hear_disabled(disabled, now, rng);
+        let slots: Vec<Option<usize>> = self.slots().collect();
+        for slot in slots {
+            if let Some(told) = heard.get(self.account_of(slot, accounts)) {
+                changed |= self.state.hear_cooling(slot, told, now, rng);
+            }
+        }
+        if changed {
+            self.cell.set_trouble(self.state.trouble());
+        }
+        changed
+    }
+
+    /// What is kept about the model in `slot`.
+    pub(crate) fn account_of(&self, slot: Option<usize>, accounts: &Accounts) -> u128 {
+        let named = slot.and_then(|slot| self.models.get(slot));
+        let upstream = named.map(|model| Arc::clone(&model.upstream));
+        let upstream = upstream.or_else(|| self.config.unnamed_default());
+        accounts.model(self.config.account_name(), upstream.as_deref())
+    }
+
     /// The slots that calls can be of.
     fn slots(&self) -> impl Iterator<Item = Option<usize>> + use<> {
         let others = self.config.default_slot().is_none();
@@ -314,8 +375,12 @@ impl Entry {
 
     /// What of it a snapshot shows.
     pub(crate) fn view(&self, slot: Option<usize>, policy: &HealthPolicy, now: Instant) -> View {
-        let condition = self.state.condition(slot, now);
-        View { condition, worst: self.condition(now), tenths: self.state.tenths(policy, now) }
+        View {
+            condition: self.state.condition(slot, now),
+            first_hand: self.state.condition_first_hand(slot, now),
+            worst: self.condition(now),
+            tenths: self.state.tenths(policy, now),
+        }
     }
 
     /// What keeps it from serving, of all its models the one that is worst off.
@@ -362,6 +427,7 @@ impl Entry {
 #[derive(Debug, PartialEq)]
 pub(crate) struct View {
     pub(crate) condition: Condition,
+    first_hand: Condition,
     worst: Condition,
     tenths: u64,
 }

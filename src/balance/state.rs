@@ -2,10 +2,12 @@
 //!
 //! Unhealthy (faults), cooling (rate limits) and disabled (money, credentials) are three different
 //! things with three different ends, so they are three different fields. Cooling is per model,
-//! since a backend limits its models apart.
+//! since a backend limits its models apart. What other instances were told about the account is kept
+//! beside what was refused here: it is believed, but ends in other ways.
 
 use std::time::Duration;
 
+use crate::balance::block::{Block, Hearsay, Told};
 use crate::balance::health::{HealthPolicy, HealthState, Verdict};
 use crate::balance::lease::exhausted;
 use crate::error::ErrorKind;
@@ -27,6 +29,11 @@ const UNHINTED_CAP: Duration = Duration::from_secs(60);
 
 /// How long money and credentials are given to return before a call tries them again.
 const DISABLED_FOR: Duration = Duration::from_secs(600);
+
+/// By how much the returns of instances that were told the same are spread: a rate by as much as
+/// those of one instance's calls, money and credentials so far that the first can tell the others.
+const COOLING_SPREAD: Duration = MOST_HINT_JITTER;
+const DISABLED_SPREAD: Duration = Duration::from_secs(30);
 
 /// A state that keeps an endpoint from being picked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,31 +112,30 @@ impl Condition {
 pub(crate) struct EndpointState {
     health: HealthState,
     disabled: Option<Block>,
+    /// That the account is disabled, from other instances.
+    told_disabled: Option<Hearsay>,
     /// One a named model, then one for everything else: calls of models that are not named, and
     /// calls without a model where none of the named ones is the default.
     models: Box<[ModelState]>,
     pub(crate) draining: bool,
 }
 
-/// Something that keeps an endpoint out for a time.
-#[derive(Debug, Clone, Copy)]
-struct Block {
-    since: Instant,
-    until: Instant,
-    why: ErrorKind,
-}
-
-impl Block {
-    /// Whether a success of an attempt that began at `started` says nothing about it: the attempt
-    /// had passed before the refusal came.
-    fn outlives(&self, started: Instant) -> bool {
-        started <= self.since
-    }
+/// What an outcome tells of the account, for other instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum News {
+    /// The model in the slot is to be left alone.
+    Cooling(Option<usize>, Told),
+    /// The account has no money, or its credentials are refused.
+    Disabled(Told),
+    /// It is disabled no longer.
+    Restored,
 }
 
 #[derive(Debug, Default)]
 struct ModelState {
     cooling: Option<Block>,
+    /// A cooldown, from other instances.
+    told_cooling: Option<Hearsay>,
     disabled: Option<Block>,
     /// Rate limits without a hint since the last success.
     unhinted: u32,
@@ -138,7 +144,8 @@ struct ModelState {
 impl EndpointState {
     pub(crate) fn new(models: usize) -> Self {
         let models = std::iter::repeat_with(ModelState::default).take(models + 1).collect();
-        Self { health: HealthState::default(), disabled: None, models, draining: false }
+        let health = HealthState::default();
+        Self { health, disabled: None, told_disabled: None, models, draining: false }
     }
 
     /// Takes note of how an attempt on the model in `slot` ended that began at `started`.
@@ -149,18 +156,19 @@ impl EndpointState {
         policy: &HealthPolicy,
         (started, now): (Instant, Instant),
         rng: &Rng,
-    ) {
+    ) -> Option<News> {
         let row = outcome.end.row();
         self.health.note(row.health, policy, (started, now), rng);
         match (outcome.end, row.cooldown) {
             (End::Success, _) => self.recover(slot, outcome, (started, now), rng),
-            (End::Failed(kind) | End::Broken(kind), Cooldown::Disable) => {
-                raise(&mut self.disabled, now, DISABLED_FOR, kind);
+            (End::Failed(why) | End::Broken(why), Cooldown::Disable) => {
+                Block::raise(&mut self.disabled, now, DISABLED_FOR, why);
+                Some(News::Disabled(Told { why, ends: after(now, DISABLED_FOR) }))
             }
             (End::Failed(kind) | End::Broken(kind), cooldown) => {
-                self.cool(slot, kind, cooldown, outcome.retry_hint, now, rng);
+                self.cool(slot, kind, cooldown, outcome.retry_hint, now, rng)
             }
-            (End::Abandoned, _) => {}
+            (End::Abandoned, _) => None,
         }
     }
 
@@ -172,52 +180,90 @@ impl EndpointState {
         outcome: &Outcome,
         (started, now): (Instant, Instant),
         rng: &Rng,
-    ) {
+    ) -> Option<News> {
+        let was_disabled = self.is_account_disabled();
         let still = |block: Option<Block>| block.filter(|block| block.outlives(started));
+        let told = |told: Option<Hearsay>| told.filter(|told| told.block.outlives(started));
         self.disabled = still(self.disabled);
+        self.told_disabled = told(self.told_disabled);
         let model = self.model(slot);
         model.disabled = still(model.disabled);
         model.cooling = still(model.cooling);
+        model.told_cooling = told(model.told_cooling);
         model.unhinted = 0;
         if let Some(reset) = exhausted(outcome) {
-            raise(&mut model.cooling, now, hinted(reset, rng), ErrorKind::RateLimited);
+            Block::raise(&mut model.cooling, now, hinted(reset, rng), ErrorKind::RateLimited);
         }
+        (was_disabled && !self.is_account_disabled()).then_some(News::Restored)
     }
 
     fn cool(
         &mut self,
         slot: Option<usize>,
-        kind: ErrorKind,
+        why: ErrorKind,
         cooldown: Cooldown,
         hint: Option<Duration>,
         now: Instant,
         rng: &Rng,
-    ) {
+    ) -> Option<News> {
         let named = slot.is_some();
         let model = self.model(slot);
         match (cooldown, hint) {
             (Cooldown::RateLimit | Cooldown::IfHinted, Some(hint)) => {
-                raise(&mut model.cooling, now, hinted(hint, rng), kind);
+                Block::raise(&mut model.cooling, now, hinted(hint, rng), why);
+                // Without the jitter: each who is told adds its own.
+                return Some(News::Cooling(slot, Told { why, ends: after(now, bounded(hint)) }));
             }
+            // A guess of this instance's; others may come through.
             (Cooldown::RateLimit, None) => {
                 let pause = unhinted(model.unhinted, rng);
                 model.unhinted = model.unhinted.saturating_add(1);
-                raise(&mut model.cooling, now, pause, kind);
+                Block::raise(&mut model.cooling, now, pause, why);
             }
             // An endpoint that names no models may well have the next one that is asked for.
             (Cooldown::DisableModel, _) if named => {
-                raise(&mut model.disabled, now, DISABLED_FOR, kind);
+                Block::raise(&mut model.disabled, now, DISABLED_FOR, why);
             }
             _ => {}
         }
+        None
+    }
+
+    /// Takes in what other instances say of the account: why it is disabled, or that it is not.
+    /// Whether that changed anything.
+    pub(crate) fn hear_disabled(&mut self, told: Option<Told>, now: Instant, rng: &Rng) -> bool {
+        let Some(told) = told else {
+            return self.told_disabled.take_if(|told| told.is_lifted(now)).is_some();
+        };
+        Hearsay::hear(&mut self.told_disabled, self.disabled, told, (now, DISABLED_SPREAD), rng)
+    }
+
+    /// Takes in a cooldown that another instance was told. Whether that changed anything. One that
+    /// is not told of any more runs to its end: a store may have forgotten it.
+    pub(crate) fn hear_cooling(
+        &mut self,
+        slot: Option<usize>,
+        told: Told,
+        now: Instant,
+        rng: &Rng,
+    ) -> bool {
+        let model = self.model(slot);
+        Hearsay::hear(&mut model.told_cooling, model.cooling, told, (now, COOLING_SPREAD), rng)
+    }
+
+    /// Whether the account is disabled, or was and has still to prove that it is not.
+    pub(crate) const fn is_account_disabled(&self) -> bool {
+        self.disabled.is_some() || self.told_disabled.is_some()
     }
 
     /// A probe was answered: whatever kept the endpoint out for faults, money or credentials may be
     /// over. Rate limits keep their time.
-    pub(crate) fn revive(&mut self, policy: &HealthPolicy, now: Instant) {
-        self.disabled = None;
+    pub(crate) fn revive(&mut self, policy: &HealthPolicy, now: Instant) -> Option<News> {
+        let restored = self.is_account_disabled().then_some(News::Restored);
+        (self.disabled, self.told_disabled) = (None, None);
         self.models.iter_mut().for_each(|model| model.disabled = None);
         self.health.revive(policy, now);
+        restored
     }
 
     fn place(&self, slot: Option<usize>) -> usize {
@@ -232,15 +278,31 @@ impl EndpointState {
     /// What keeps the model in `slot` from being picked at `now`. The strongest reason wins:
     /// draining over disabled over cooling over unhealthy.
     pub(crate) fn condition(&self, slot: Option<usize>, now: Instant) -> Condition {
+        let told = running(self.told_disabled.map(|told| told.block), now);
+        self.condition_beside(told, slot, now)
+    }
+
+    /// The same where nothing is believed of money and credentials.
+    pub(crate) fn condition_first_hand(&self, slot: Option<usize>, now: Instant) -> Condition {
+        self.condition_beside(None, slot, now)
+    }
+
+    fn condition_beside(
+        &self,
+        told: Option<Block>,
+        slot: Option<usize>,
+        now: Instant,
+    ) -> Condition {
         if self.draining {
             return Condition::Draining;
         }
         let model = &self.models[self.place(slot)];
-        let running = |block: Option<Block>| block.filter(|block| block.until > now);
-        if let Some(block) = running(self.disabled).or_else(|| running(model.disabled)) {
+        let disabled = later(running(self.disabled, now), told);
+        if let Some(block) = disabled.or_else(|| running(model.disabled, now)) {
             return Condition::Disabled { until: block.until, why: block.why };
         }
-        if let Some(block) = running(model.cooling) {
+        let told_cooling = model.told_cooling.map(|told| told.block);
+        if let Some(block) = later(running(model.cooling, now), running(told_cooling, now)) {
             return Condition::Cooling { until: block.until, why: block.why };
         }
         match self.health.verdict(now) {
@@ -263,7 +325,7 @@ impl EndpointState {
     /// Whether money, credentials or a missing model stood against it last: then a trial is about
     /// more than its health.
     pub(crate) fn was_refused(&self, slot: Option<usize>) -> bool {
-        self.disabled.is_some() || self.models[self.place(slot)].disabled.is_some()
+        self.is_account_disabled() || self.models[self.place(slot)].disabled.is_some()
     }
 
     /// The share of its weight it gets while it returns, in tenths.
@@ -273,9 +335,12 @@ impl EndpointState {
 
     /// When the first of the running states changes by itself.
     pub(crate) fn next_change(&self, policy: &HealthPolicy, now: Instant) -> Option<Instant> {
-        let models = self.models.iter().flat_map(|model| [model.cooling, model.disabled]);
+        let block = |told: Option<Hearsay>| told.map(|told| told.block);
+        let models = self.models.iter();
+        let models =
+            models.flat_map(|model| [model.cooling, block(model.told_cooling), model.disabled]);
         models
-            .chain([self.disabled])
+            .chain([self.disabled, block(self.told_disabled)])
             .filter_map(|block| block.map(|block| block.until))
             .chain(self.health.next_change(policy, now))
             .filter(|&until| until > now)
@@ -288,7 +353,7 @@ impl EndpointState {
         let places = named.iter().zip(0..).map(|(model, slot)| (model, Some(slot)));
         let troubled = places.chain([(unnamed, None)]).filter(|(model, _)| !model.is_clean());
         let models = troubled.fold(Trouble::NONE, |all, (_, slot)| all.and(Trouble::of(slot)));
-        let clean = self.health.is_clean() && self.disabled.is_none();
+        let clean = self.health.is_clean() && !self.is_account_disabled();
         if clean { models } else { Trouble::ALL }
     }
 }
@@ -322,22 +387,25 @@ impl Trouble {
 
 impl ModelState {
     const fn is_clean(&self) -> bool {
-        let Self { cooling, disabled, unhinted } = self;
-        cooling.is_none() && disabled.is_none() && *unhinted == 0
+        let Self { cooling, told_cooling, disabled, unhinted } = self;
+        cooling.is_none() && told_cooling.is_none() && disabled.is_none() && *unhinted == 0
     }
 }
 
-/// A later end replaces an earlier one, never the other way round: two refusals in flight must not
-/// shorten each other's cooldown.
-fn raise(block: &mut Option<Block>, now: Instant, length: Duration, why: ErrorKind) {
-    let until = after(now, length);
-    if block.is_none_or(|before| before.until < until) {
-        *block = Some(Block { since: now, until, why });
-    }
+fn running(block: Option<Block>, now: Instant) -> Option<Block> {
+    block.filter(|block| block.is_running(now))
+}
+
+fn later(one: Option<Block>, other: Option<Block>) -> Option<Block> {
+    one.into_iter().chain(other).max_by_key(|block| block.until)
+}
+
+fn bounded(hint: Duration) -> Duration {
+    hint.clamp(HINTED.0, HINTED.1)
 }
 
 fn hinted(hint: Duration, rng: &Rng) -> Duration {
-    let hint = hint.clamp(HINTED.0, HINTED.1);
+    let hint = bounded(hint);
     hint + rng.jitter((hint / 10).min(MOST_HINT_JITTER))
 }
 

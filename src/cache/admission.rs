@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::options::{CacheControl, CallOptions};
 use crate::request::{ChatRequest, MediaSource, Part, Role};
 use crate::response::{ChatResponse, FinishReason};
@@ -79,7 +81,8 @@ pub enum NotStored {
 }
 
 /// What a cache takes. Whatever is not taken costs nothing but this look at it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AdmissionPolicy {
     /// The highest sampling temperature of a request whose answer may be used again. A request that

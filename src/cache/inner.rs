@@ -11,12 +11,13 @@ use crate::cache::decision::{AnswerJudge, Decision, Rule, Verification, Verifier
 use crate::cache::embedding::Guarded;
 use crate::cache::key::{Normalizer, PartitionKey, Secret};
 use crate::cache::lexical::Words;
-use crate::cache::lookup::{HitId, Judged, Ticket};
+use crate::cache::lookup::{Ticket, difference};
 use crate::cache::partitions::{Partitions, vector_bytes};
 use crate::cache::search::GreyPair;
 use crate::cache::stats::{Counters, count};
 use crate::cache::store::{Entry, EntryId, MemoryStore, Removed};
 use crate::embed::Embedding;
+use crate::report::{HitId, Judged};
 use crate::rng::Rng;
 use crate::sync::Mutex;
 use crate::time::{FAR_FUTURE, Instant, after};
@@ -169,15 +170,16 @@ impl Inner {
 
     /// Takes an answer back: altogether where it was wrong itself, else from all similar questions.
     pub(crate) fn report_wrong(&self, hit: HitId, now: Instant) -> bool {
-        let known = match hit.how {
-            Judged::Answer => self.forget(self.store.remove(hit.entry).into_iter().collect()) > 0,
-            Judged::Pair { similarity, difference } => {
-                if let Some(difference) = difference {
-                    self.rule.lock().learn(difference, similarity, false);
+        let entry = EntryId(hit.entry);
+        let known = match hit.judged {
+            Judged::Answer => self.forget(self.store.remove(entry).into_iter().collect()) > 0,
+            Judged::Pair { bits, words } => {
+                if let Some(difference) = difference(words) {
+                    self.rule.lock().learn(difference, f32::from_bits(bits), false);
                 }
-                let alive = self.store.view(hit.entry, now, |_| ()).is_some();
-                let partition = self.store.seclude(hit.entry);
-                partition.inspect(|partition| self.partitions.remove(*partition, hit.entry));
+                let alive = self.store.view(entry, now, |_| ()).is_some();
+                let partition = self.store.seclude(entry);
+                partition.inspect(|partition| self.partitions.remove(*partition, entry));
                 alive
             }
         };

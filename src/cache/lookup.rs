@@ -1,15 +1,14 @@
 //! What a look into the cache gives.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::cache::admission::Bypass;
 use crate::cache::answer::StoredAnswer;
 use crate::cache::key::Fingerprint;
 use crate::cache::lexical::{Difference, Words};
-use crate::cache::store::EntryId;
 use crate::embed::Embedding;
+use crate::report::{HitId, Judged, WordsWere};
 
 /// What a look into the cache gives.
 #[derive(Debug)]
@@ -76,62 +75,25 @@ pub enum HitKind {
     },
 }
 
-/// Names one hit. `Display` and `FromStr` let it travel to whoever judges the answer.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct HitId {
-    pub(crate) entry: EntryId,
-    pub(crate) how: Judged,
+/// What a similar hit can be held against.
+pub(crate) const fn judged(similarity: f32, difference: Option<Difference>) -> Judged {
+    let words = match difference {
+        Some(Difference::Same) => WordsWere::Same,
+        Some(Difference::Substituted) => WordsWere::Substituted,
+        Some(Difference::Other) => WordsWere::Other,
+        // Conflicts are never served.
+        Some(Difference::Conflict(_)) | None => WordsWere::NotRead,
+    };
+    Judged::Pair { bits: similarity.to_bits(), words }
 }
 
-/// What a hit can be held against.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Judged {
-    /// The answer itself.
-    Answer,
-    /// That the questions were taken for alike.
-    Pair { similarity: f32, difference: Option<Difference> },
-}
-
-/// The kinds of difference as letters; conflicts are never served.
-const LETTERS: [(char, Option<Difference>); 4] = [
-    ('t', None),
-    ('w', Some(Difference::Same)),
-    ('s', Some(Difference::Substituted)),
-    ('o', Some(Difference::Other)),
-];
-
-impl fmt::Display for HitId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.entry.0)?;
-        let Judged::Pair { similarity, difference } = self.how else { return Ok(()) };
-        let letter = LETTERS.iter().find(|(_, kind)| *kind == difference).map_or('t', |(c, _)| *c);
-        write!(f, "{letter}{:08x}", similarity.to_bits())
-    }
-}
-
-/// A text that names no hit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not the name of a cache hit")]
-#[non_exhaustive]
-pub struct NotAHitId;
-
-impl FromStr for HitId {
-    type Err = NotAHitId;
-
-    fn from_str(text: &str) -> Result<Self, NotAHitId> {
-        let (entry, rest) = text.split_at_checked(16).ok_or(NotAHitId)?;
-        let entry = EntryId(u64::from_str_radix(entry, 16).map_err(|_| NotAHitId)?);
-        let Some(letter) = rest.chars().next() else {
-            return Ok(Self { entry, how: Judged::Answer });
-        };
-        let (_, difference) =
-            LETTERS.iter().find(|(known, _)| *known == letter).copied().ok_or(NotAHitId)?;
-        let bits = rest.get(1..).ok_or(NotAHitId)?;
-        let similarity = f32::from_bits(u32::from_str_radix(bits, 16).map_err(|_| NotAHitId)?);
-        if !(-1.0..=1.01).contains(&similarity) {
-            return Err(NotAHitId);
-        }
-        Ok(Self { entry, how: Judged::Pair { similarity, difference } })
+/// The kind of difference that a hit was served in spite of, where words were read.
+pub(crate) const fn difference(words: WordsWere) -> Option<Difference> {
+    match words {
+        WordsWere::NotRead => None,
+        WordsWere::Same => Some(Difference::Same),
+        WordsWere::Substituted => Some(Difference::Substituted),
+        WordsWere::Other => Some(Difference::Other),
     }
 }
 
@@ -198,38 +160,4 @@ pub(crate) struct Neighbour {
     pub(crate) answer: Arc<StoredAnswer>,
     pub(crate) similarity: f32,
     pub(crate) difference: Difference,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_of_a_hit_survives_its_text() {
-        let entry = EntryId(0x0123_4567_89ab_cdef);
-        let mut hits = vec![HitId { entry, how: Judged::Answer }];
-        hits.extend(LETTERS.map(|(_, difference)| HitId {
-            entry,
-            how: Judged::Pair { similarity: 0.9375, difference },
-        }));
-        for hit in hits {
-            assert_eq!(hit.to_string().parse(), Ok(hit));
-        }
-    }
-
-    #[test]
-    fn other_texts_name_no_hit() {
-        for text in [
-            "",
-            "12",
-            "0123456789abcdex",
-            "0123456789abcdefz3f800000",
-            "0123456789abcdeft",
-            "0123456789abcdeftffffffff",
-            "0123456789abcdeft7f800000",
-            "\u{e9}123456789abcdeft3f800000",
-        ] {
-            assert_eq!(text.parse::<HitId>(), Err(NotAHitId), "{text}");
-        }
-    }
 }

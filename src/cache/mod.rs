@@ -66,6 +66,7 @@ mod snapshot;
 mod stats;
 mod store;
 
+pub use crate::report::{HitId, NotAHitId};
 pub use admission::{AdmissionPolicy, Bypass, NotStored};
 pub use answer::StoredAnswer;
 pub use builder::CacheBuilder;
@@ -73,7 +74,8 @@ pub use decision::{AnswerJudge, Decision, Grey, SameText, Verification, Verifier
 pub use key::{Normalizer, Scope};
 pub use lexical::{Conflict, Difference};
 pub use lexical_embedder::LexicalEmbedder;
-pub use lookup::{Hit, HitId, HitKind, Lookup, NotAHitId, Ticket};
+pub use lookup::{Hit, HitKind, Lookup, Ticket};
+pub(crate) use replay::Player;
 pub use replay::Replay;
 pub use semantic_cache::{Invalidate, SemanticCache};
 pub use snapshot::{SnapshotError, SnapshotFault};

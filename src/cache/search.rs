@@ -11,11 +11,12 @@ use crate::cache::embedding::Guarded;
 use crate::cache::inner::Inner;
 use crate::cache::key::PartitionKey;
 use crate::cache::lexical::{Difference, Words};
-use crate::cache::lookup::{Hit, HitId, HitKind, Judged, Neighbour, Ticket};
+use crate::cache::lookup::{Hit, HitKind, Neighbour, Ticket, judged};
 use crate::cache::partitions::Partition;
 use crate::cache::stats::count;
 use crate::cache::store::{self, Entry, EntryId};
 use crate::embed::Embedding;
+use crate::report::HitId;
 use crate::time::{Instant, after, now, until};
 use crate::vector::Match;
 
@@ -48,8 +49,8 @@ impl Candidate {
     }
 
     fn into_hit(self, how: HitKind) -> Hit {
-        let judged = Judged::Pair { similarity: self.similarity, difference: self.difference };
-        Hit { answer: self.answer, how, id: HitId { entry: self.id, how: judged } }
+        let judged = judged(self.similarity, self.difference);
+        Hit { answer: self.answer, how, id: HitId { entry: self.id.0, judged } }
     }
 }
 

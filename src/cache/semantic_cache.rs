@@ -8,10 +8,11 @@ use crate::cache::builder::CacheBuilder;
 use crate::cache::embedding::MOST_EMBEDDED_BYTES;
 use crate::cache::inner::Inner;
 use crate::cache::key::{Fingerprint, Label, Scope, question};
-use crate::cache::lookup::{Hit, HitId, HitKind, Judged, Lookup, Ticket};
+use crate::cache::lookup::{Hit, HitKind, Lookup, Ticket};
 use crate::cache::stats::{CacheStats, count};
 use crate::cache::store::Found;
 use crate::options::{CacheControl, CallOptions, TenantId};
+use crate::report::{HitId, Judged};
 use crate::request::ChatRequest;
 use crate::time::{Instant, now};
 
@@ -108,7 +109,7 @@ impl SemanticCache {
                 Found::Fresh(entry, answer) => {
                     count(&counters.exact_hits);
                     counters.saved(answer.cost);
-                    let id = HitId { entry, how: Judged::Answer };
+                    let id = HitId { entry: entry.0, judged: Judged::Answer };
                     return Lookup::Hit(Hit { answer, how: HitKind::Exact, id });
                 }
                 Found::Expired(removed) => {

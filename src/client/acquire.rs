@@ -148,14 +148,17 @@ async fn in_turn(
     };
     let (tried, deadline) = (settlement.books().tried(), settlement.terms().deadline());
     let wanted = Wanted::new(ask, &demand, tried, again.flatten(), deadline);
-    let (lease, waited) = line_up(settlement, ask, &demand, wanted).await?;
+    let (lease, waited) = line_up(settlement, ask, &demand, wanted, now).await?;
     let terms = settlement.terms();
     if let Some(failed) = last {
         emit_retry(terms, failed, lease.started());
     }
     if waited {
-        let waited = lease.started().saturating_duration_since(now);
-        terms.client.emitter.emit(|| Event::Queued { waited });
+        terms.client.emitter.emit(|| Event::Queued {
+            call: terms.caller.call,
+            priority: terms.caller.priority,
+            waited: lease.started().saturating_duration_since(now),
+        });
     }
     Ok(lease)
 }
@@ -212,6 +215,7 @@ async fn line_up(
     ask: Ask<'_>,
     demand: &Demand<'_>,
     wanted: Wanted,
+    now: Instant,
 ) -> Result<(Lease, bool), Stop> {
     let (terms, slot) = settlement.waiting();
     let Some(Waiting { queue, gate, .. }) = &terms.client.waiting else {
@@ -221,7 +225,7 @@ async fn line_up(
         if let Some(slot) = slot {
             return slot.acquire_again(gate, wanted).await;
         }
-        let (entered, lease) = queue.acquire(gate, wanted, place(terms, ask, demand)).await?;
+        let (entered, lease) = queue.acquire(gate, wanted, place(terms, ask, demand, now)).await?;
         *slot = Some(entered);
         Ok(lease)
     };
@@ -233,14 +237,24 @@ async fn line_up(
     }
 }
 
-fn place(terms: &Terms, ask: Ask<'_>, demand: &Demand<'_>) -> Place {
+fn place(terms: &Terms, ask: Ask<'_>, demand: &Demand<'_>, now: Instant) -> Place {
     let output = demand.output_tokens.unwrap_or(TYPICAL_OUTPUT);
-    let mut place = Place::new(terms.deadline())
+    let mut place = Place::new(latest_start(terms, now))
         .priority(ask.call.options.priority)
         .cost(demand.input_tokens.saturating_add(output));
     place.tenant = ask.call.options.tenant.clone();
     place.lane = ask.fallback.cloned().or_else(|| ask.model().map(Into::into));
     place
+}
+
+/// Until when the call may wait. What is left of its time then is what an answer usually takes: one
+/// that was let through at the last moment would be paid for and be late. An estimate may be wrong, so
+/// it never takes more than half of the time there is.
+fn latest_start(terms: &Terms, now: Instant) -> Instant {
+    let deadline = terms.deadline();
+    let Some(service) = terms.client.balancer.typical_service() else { return deadline };
+    let half = after(now, deadline.saturating_duration_since(now) / 2);
+    deadline.checked_sub(service).map_or(half, |latest| latest.max(half))
 }
 
 fn not_let_through(terms: &Terms, refused: Refused<crate::error::NoEndpoint>) -> Stop {
@@ -251,7 +265,11 @@ fn not_let_through(terms: &Terms, refused: Refused<crate::error::NoEndpoint>) ->
         other => {
             let stop = Stop::not_queued(&other);
             if let Stop::NotQueued(why) = &stop {
-                terms.client.emitter.emit(|| Event::QueueRefused { why: why.label() });
+                terms.client.emitter.emit(|| Event::QueueRefused {
+                    call: terms.caller.call,
+                    priority: terms.caller.priority,
+                    why: why.label(),
+                });
             }
             stop
         }
@@ -260,6 +278,7 @@ fn not_let_through(terms: &Terms, refused: Refused<crate::error::NoEndpoint>) ->
 
 fn emit_retry(terms: &Terms, failed: &Failed, at: Instant) {
     terms.client.emitter.emit(|| Event::Retry {
+        call: terms.caller.call,
         endpoint: failed.endpoint.as_str(),
         reason: failed.error.kind().label(),
         delay: at.saturating_duration_since(failed.at),

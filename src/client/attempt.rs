@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::balance::{EndpointKey, Lease};
+use crate::client::bill::Billed;
+use crate::client::pace::Pace;
 use crate::client::terms::Terms;
 use crate::error::ProviderError;
 use crate::event::{Emitter, Event};
 use crate::outcome::{End, Outcome};
 use crate::report::{AttemptReport, EndpointId};
+use crate::request::ChatRequest;
+use crate::response::ChatResponse;
 use crate::time::{Instant, now};
 use crate::usage::Usage;
 
@@ -30,20 +34,60 @@ pub(super) struct Attempt {
     first_content: Option<Instant>,
     /// How long it has to its first content.
     timeout: Duration,
+    /// When its chunks arrived, as far as that is known by now.
+    pace: Pace,
+    /// Input tokens it is charged for where nobody counts them.
+    input: u64,
+    call: u64,
     call_start: Instant,
+    request: Arc<ChatRequest>,
     emitter: Emitter,
 }
 
+/// How an attempt ended.
+#[derive(Debug)]
+pub(super) struct Close<'a> {
+    pub(super) outcome: &'a Outcome,
+    pub(super) error: Option<&'a ProviderError>,
+    pub(super) response: Option<&'a ChatResponse>,
+    pub(super) billed: Billed,
+}
+
 impl Attempt {
-    /// Starts attempt `number` of a call.
+    /// Starts attempt `number` of a call, which is charged for so much `input` where nobody counts it.
     pub(super) fn start(
         terms: &Terms,
         lease: Lease,
-        number: u32,
+        (number, input): (u32, u64),
         fallback: Option<Arc<str>>,
     ) -> Self {
-        let emitter = terms.client.emitter.clone();
-        emitter.emit(|| Event::AttemptStarted { endpoint: lease.endpoint().as_str(), number });
+        let attempt = Self::new(terms, lease, (number, input), fallback);
+        attempt.tell_start();
+        attempt
+    }
+
+    /// As [`start`](Self::start), beside an attempt that has shown no content for `after`.
+    pub(super) fn start_hedge(
+        terms: &Terms,
+        lease: Lease,
+        (number, input): (u32, u64),
+        fallback: Option<Arc<str>>,
+        after: Duration,
+    ) -> Self {
+        let (call, endpoint) = (terms.caller.call, lease.endpoint().as_str());
+        terms.client.emitter.emit(|| Event::Hedge { call, endpoint, after });
+        let mut attempt = Self::new(terms, lease, (number, input), fallback);
+        (attempt.hedge, attempt.undecided) = (true, true);
+        attempt.tell_start();
+        attempt
+    }
+
+    fn new(
+        terms: &Terms,
+        lease: Lease,
+        (number, input): (u32, u64),
+        fallback: Option<Arc<str>>,
+    ) -> Self {
         Self {
             lease: Some(lease),
             number,
@@ -52,24 +96,27 @@ impl Attempt {
             fallback,
             first_content: None,
             timeout: terms.timeouts.first_content,
+            pace: Pace::default(),
+            input,
+            call: terms.caller.call,
             call_start: terms.start,
-            emitter,
+            request: Arc::clone(&terms.caller.request),
+            emitter: terms.client.emitter.clone(),
         }
     }
 
-    /// As [`start`](Self::start), beside an attempt that has shown no content for `after`.
-    pub(super) fn start_hedge(
-        terms: &Terms,
-        lease: Lease,
-        number: u32,
-        fallback: Option<Arc<str>>,
-        after: Duration,
-    ) -> Self {
-        let endpoint = lease.endpoint().as_str();
-        terms.client.emitter.emit(|| Event::Hedge { endpoint, after });
-        let mut attempt = Self::start(terms, lease, number, fallback);
-        (attempt.hedge, attempt.undecided) = (true, true);
-        attempt
+    fn tell_start(&self) {
+        let lease = self.lease();
+        self.emitter.emit(|| Event::AttemptStarted {
+            call: self.call,
+            endpoint: lease.endpoint().as_str(),
+            number: self.number,
+            provider: lease.provider_id(),
+            model: self.model(),
+            upstream_model: lease.upstream_model().map(|model| &**model),
+            hedge: self.hedge,
+            trial: lease.is_trial(),
+        });
     }
 
     /// The lease the attempt is made with.
@@ -103,6 +150,21 @@ impl Attempt {
         self.hedge
     }
 
+    /// The fallback model it is made for.
+    pub(super) const fn fallback(&self) -> Option<&Arc<str>> {
+        self.fallback.as_ref()
+    }
+
+    /// The model that is asked for.
+    fn model(&self) -> Option<&str> {
+        self.fallback.as_deref().or(self.request.model.as_deref())
+    }
+
+    /// Its chunks have arrived so.
+    pub(super) const fn paced(&mut self, pace: Pace) {
+        self.pace = pace;
+    }
+
     /// The call is committed to this attempt, whose content began to arrive at `first_content`.
     pub(super) fn commit(&mut self, first_content: Option<Instant>) {
         self.first_content = first_content;
@@ -110,11 +172,6 @@ impl Attempt {
             lease.first_content();
         }
         self.decide("won");
-    }
-
-    /// Ends it as successful.
-    pub(super) fn succeed(mut self, outcome: &Outcome, now: Instant) -> AttemptReport {
-        self.end(outcome, None, now)
     }
 
     /// The outcome of failing with `error`.
@@ -125,46 +182,47 @@ impl Attempt {
         outcome
     }
 
-    /// Ends it as failed.
-    pub(super) fn fail(
-        mut self,
-        outcome: &Outcome,
-        error: &ProviderError,
-        now: Instant,
-    ) -> AttemptReport {
-        self.end(outcome, Some(error), now)
-    }
-
-    /// Ends it because the call is committed to another one.
-    pub(super) fn lose(mut self, now: Instant) -> AttemptReport {
+    /// The call is committed to another one.
+    pub(super) fn lose(&mut self) {
         self.decide("lost");
-        self.end(&Outcome::new(End::Abandoned), None, now)
     }
 
-    /// Ends it because the call ends.
-    pub(super) fn abandon(mut self, outcome: &Outcome, now: Instant) -> AttemptReport {
-        self.end(outcome, None, now)
+    /// Ends it.
+    pub(super) fn close(mut self, close: &Close<'_>, now: Instant) -> AttemptReport {
+        self.end(close, now)
     }
 
-    fn end(
-        &mut self,
-        outcome: &Outcome,
-        error: Option<&ProviderError>,
-        now: Instant,
-    ) -> AttemptReport {
-        self.decide(if error.is_some() { "failed" } else { "cancelled" });
-        let report = self.report(error, now);
-        self.emitter.emit(|| Event::AttemptEnded {
-            endpoint: report.endpoint.as_str(),
-            number: self.number,
-            outcome: outcome.label(),
-            elapsed: report.elapsed,
-            ttft: report.ttft,
-        });
+    fn end(&mut self, close: &Close<'_>, now: Instant) -> AttemptReport {
+        self.decide(if close.error.is_some() { "failed" } else { "cancelled" });
+        let report = self.report(close.error, now);
+        self.tell_end(close, &report);
         if let Some(lease) = self.lease.take() {
-            lease.settle(&outcome.clone().with_ttft(report.ttft), now);
+            lease.settle(&close.outcome.clone().with_ttft(report.ttft), now);
         }
         report
+    }
+
+    fn tell_end(&self, close: &Close<'_>, report: &AttemptReport) {
+        let lease = self.lease();
+        let since_start = |at: Instant| at.saturating_duration_since(lease.started());
+        self.emitter.emit(|| Event::AttemptEnded {
+            call: self.call,
+            endpoint: report.endpoint.as_str(),
+            number: self.number,
+            provider: lease.provider_id(),
+            model: self.model(),
+            response_model: close.response.and_then(|response| response.model.as_deref()),
+            outcome: close.outcome.label(),
+            status: report.status,
+            elapsed: report.elapsed,
+            first_chunk: self.pace.first_chunk.map(since_start),
+            ttft: report.ttft,
+            chunks: self.pace.chunks,
+            longest_gap: self.pace.longest_gap,
+            usage: close.billed.usage,
+            cost: close.billed.cost,
+            rate_limits: close.outcome.rate_limits.as_ref(),
+        });
     }
 
     fn report(&self, error: Option<&ProviderError>, now: Instant) -> AttemptReport {
@@ -183,16 +241,18 @@ impl Attempt {
     /// Says what became of a hedge, once.
     fn decide(&mut self, outcome: &'static str) {
         if std::mem::take(&mut self.undecided) {
-            let endpoint = self.endpoint().as_str();
-            self.emitter.emit(|| Event::HedgeEnded { endpoint, outcome });
+            let (call, endpoint) = (self.call, self.endpoint().as_str());
+            self.emitter.emit(|| Event::HedgeEnded { call, endpoint, outcome });
         }
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if self.lease.is_some() {
-            self.end(&Outcome::new(End::Abandoned), None, now());
+        if let Some(lease) = &self.lease {
+            let billed = Billed::unanswered(self.input, lease.price());
+            let outcome = &Outcome::new(End::Abandoned);
+            self.end(&Close { outcome, error: None, response: None, billed }, now());
         }
     }
 }

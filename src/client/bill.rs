@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::outcome::Charge;
-use crate::quota::{Amounts, Reservation};
+use crate::quota::{Amounts, Dimension, Reservation};
 use crate::request::ChatRequest;
 use crate::time::Instant;
 use crate::usage::{Cost, Price, Usage};
@@ -34,6 +34,24 @@ pub(super) struct Bill {
     priced: bool,
 }
 
+/// What an attempt is charged for. Tokens that the server did not count make it an estimate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Billed {
+    pub(super) usage: Usage,
+    pub(super) cost: Option<Cost>,
+}
+
+impl Billed {
+    fn new(usage: Usage, price: Option<Price>) -> Self {
+        Self { usage, cost: price.map(|price| price.of(&usage)) }
+    }
+
+    /// Of an attempt that was dropped before any content: so much input.
+    pub(super) fn unanswered(input: u64, price: Option<Price>) -> Self {
+        Self::new(Usage::counted(input, 0).as_estimate(), price)
+    }
+}
+
 impl Bill {
     pub(super) fn of(request: &ChatRequest) -> Self {
         Self { input: request.content_bytes() as u64 / BYTES_PER_TOKEN as u64, ..Self::default() }
@@ -47,6 +65,17 @@ impl Bill {
             tokens => self.input = tokens,
         }
         self.reservation = Some(reservation);
+    }
+
+    /// The tokens the call has reserved; `None` where it has no reservation.
+    pub(super) fn reserved(&self) -> Option<u64> {
+        let reserved = self.reservation.as_ref()?.reserved();
+        Some(reserved.of(Dimension::Tokens))
+    }
+
+    /// Input tokens of an attempt, as far as they are known before it is made.
+    pub(super) const fn input(&self) -> u64 {
+        self.input
     }
 
     /// Attempt `number` starts.
@@ -72,39 +101,53 @@ impl Bill {
         self.counted.update(usage);
     }
 
+    /// What the server has counted of the attempt that is streaming.
+    pub(super) const fn counted(&self) -> &Usage {
+        &self.counted
+    }
+
     /// Output tokens that have been streamed.
     const fn streamed(&self) -> u64 {
         self.received.div_ceil(BYTES_PER_TOKEN) as u64
     }
 
     /// Attempt `number` has ended, and is charged so; `usage` is what the server said of it.
-    pub(super) fn close(&mut self, number: u32, charge: Charge, usage: Option<&Usage>) {
+    pub(super) fn close(&mut self, number: u32, charge: Charge, usage: Option<&Usage>) -> Billed {
         let Some(at) = self.running.iter().position(|(running, _)| *running == number) else {
-            return;
+            return Billed::default();
         };
         let (_, price) = self.running.swap_remove(at);
-        self.charge(charge, usage, price);
+        self.charge(charge, usage, price)
     }
 
-    fn charge(&mut self, charge: Charge, usage: Option<&Usage>, price: Option<Price>) {
+    fn charge(&mut self, charge: Charge, usage: Option<&Usage>, price: Option<Price>) -> Billed {
         let streamed = self.streamed();
         let usage = usage.copied().unwrap_or_default();
         let input = usage.input_tokens.unwrap_or(self.input);
         let output = match charge {
-            Charge::Refund => return,
+            Charge::Refund => return Billed::default(),
             Charge::Input => 0,
             Charge::Actual => usage.output_tokens.unwrap_or(streamed),
             // A count that came with the first chunks knows nothing of the later ones.
             Charge::Streamed => usage.output_tokens.unwrap_or(0).max(streamed),
         };
-        let billed = Usage { input_tokens: Some(input), output_tokens: Some(output), ..usage };
-        let cost = price.map(|price| price.of(&billed));
-        self.priced |= cost.is_some();
+        let mut charged = Usage { input_tokens: Some(input), output_tokens: Some(output), ..usage };
+        let counted = usage.input_tokens.is_some() && usage.output_tokens == Some(output);
+        charged.estimated |= !counted;
+        let billed = Billed::new(charged, price);
+        self.priced |= billed.cost.is_some();
         self.used = Amounts::tokens(
             self.used.input_tokens.saturating_add(input),
             self.used.output_tokens.saturating_add(output),
         )
-        .with_cost(self.used.cost.saturating_add(cost.unwrap_or_default()));
+        .with_cost(self.used.cost.saturating_add(billed.cost.unwrap_or_default()));
+        billed
+    }
+
+    /// What the call is charged for so far, its attempts together.
+    pub(super) fn used(&self) -> Usage {
+        let Amounts { requests, input_tokens, output_tokens, .. } = self.used;
+        if requests == 0 { Usage::new() } else { Usage::counted(input_tokens, output_tokens) }
     }
 
     /// What the call has cost so far; `None` where no price is known.

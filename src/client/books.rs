@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::balance::{EndpointKey, Lease};
-use crate::client::attempt::Attempt;
-use crate::client::bill::Bill;
+use crate::client::attempt::{Attempt, Close};
+use crate::client::bill::{Bill, Billed};
 use crate::client::opening::{Committed, Opened};
 use crate::client::stop::{Failed, Stop};
 use crate::client::terms::Terms;
@@ -13,8 +13,9 @@ use crate::client::upstream::Failure;
 use crate::error::{ErrorKind, ProviderError};
 use crate::outcome::{End, Outcome};
 use crate::queue::Slot;
-use crate::report::{AttemptReport, Phase, Trail};
+use crate::report::{Phase, Trail};
 use crate::request::ChatRequest;
+use crate::response::ChatResponse;
 use crate::time::{Instant, now};
 use crate::usage::Usage;
 
@@ -38,6 +39,36 @@ pub(super) struct Books {
     bill: Bill,
     /// The fallback model the call has come to.
     fallback: Option<Arc<str>>,
+    upstream: Upstream,
+}
+
+/// How long attempts ran, those that ran side by side counted once.
+#[derive(Debug, Default)]
+struct Upstream {
+    running: u32,
+    /// When the first of those that run began.
+    since: Option<Instant>,
+    elapsed: Duration,
+}
+
+impl Upstream {
+    fn begin(&mut self, at: Instant) {
+        self.running += 1;
+        self.since.get_or_insert(at);
+    }
+
+    fn end(&mut self, at: Instant) {
+        self.running = self.running.saturating_sub(1);
+        if self.running == 0 {
+            self.rest(at);
+        }
+    }
+
+    fn rest(&mut self, at: Instant) {
+        if let Some(since) = self.since.take() {
+            self.elapsed += at.saturating_duration_since(since);
+        }
+    }
 }
 
 /// So many refusals for a rate are not counted as attempts where calls wait windows out.
@@ -89,6 +120,12 @@ impl Books {
         self.queued
     }
 
+    /// How long attempts ran. Those that have not ended were dropped, at `now`.
+    pub(super) fn upstream(&mut self, now: Instant) -> Duration {
+        self.upstream.rest(now);
+        self.upstream.elapsed
+    }
+
     /// The fallback model the call has come to.
     pub(super) const fn fallback(&self) -> Option<&Arc<str>> {
         self.fallback.as_ref()
@@ -104,19 +141,25 @@ impl Books {
 
     /// Starts an attempt with a lease for which the call has waited since `since`.
     pub(super) fn start(&mut self, terms: &Terms, lease: Lease, since: Instant) -> Attempt {
-        self.started += 1;
         self.queued += lease.started().saturating_duration_since(since);
-        self.bill.open(self.started, lease.price());
-        Attempt::start(terms, lease, self.started, self.fallback.clone())
+        let named = self.open(&lease);
+        Attempt::start(terms, lease, named, self.fallback.clone())
     }
 
     /// Starts an attempt beside `first`, which has shown no content yet.
     pub(super) fn start_hedge(&mut self, terms: &Terms, lease: Lease, first: &Attempt) -> Attempt {
-        self.started += 1;
         self.hedged = true;
-        self.bill.open(self.started, lease.price());
+        let named = self.open(&lease);
         let after = lease.started().saturating_duration_since(first.started());
-        Attempt::start_hedge(terms, lease, self.started, self.fallback.clone(), after)
+        Attempt::start_hedge(terms, lease, named, self.fallback.clone(), after)
+    }
+
+    /// Puts an attempt on the bill: its number, and the input it is charged for where nobody counts.
+    fn open(&mut self, lease: &Lease) -> (u32, u64) {
+        self.started += 1;
+        self.upstream.begin(lease.started());
+        self.bill.open(self.started, lease.price());
+        (self.started, self.bill.input())
     }
 
     /// Goes on with `model`, for which every endpoint is new.
@@ -152,6 +195,7 @@ impl Books {
     fn commit(&mut self, terms: &Terms, mut attempt: Attempt, opened: Opened) -> Committed {
         let first_content = opened.first_content();
         attempt.commit(first_content);
+        attempt.paced(opened.pace());
         self.ttft = first_content.map(|at| at.saturating_duration_since(terms.start));
         if let Some(at) = first_content {
             terms.client.hedging.learn(&attempt, at);
@@ -171,41 +215,53 @@ impl Books {
         let outcome = attempt.failure(&error, usage);
         self.note_tried(attempt.key());
         self.rate_limited += u32::from(error.kind() == ErrorKind::RateLimited);
-        self.close(attempt, &outcome, |attempt, outcome| attempt.fail(outcome, &error, at));
+        self.close(attempt, &outcome, Some(&error), at);
         self.last_error = Some(error.clone());
         Failed { endpoint, error, at }
     }
 
     /// Ends an attempt because the call is committed to another one.
-    pub(super) fn lose(&mut self, terms: &Terms, attempt: Attempt) {
+    pub(super) fn lose(&mut self, terms: &Terms, mut attempt: Attempt) {
         let now = now();
         // It is the slow attempts that lose. If they were left out, the rest would look faster and
         // faster, and the client would hedge sooner and sooner.
         terms.client.hedging.learn(&attempt, now);
-        self.close(attempt, &Outcome::new(End::Abandoned), |attempt, _| attempt.lose(now));
+        attempt.lose();
+        self.close(attempt, &Outcome::new(End::Abandoned), None, now);
     }
 
     /// Ends an attempt, for which the server has counted `usage`, because the call ends.
     pub(super) fn abandon(&mut self, attempt: Attempt, usage: Option<Usage>) {
         let mut outcome = Outcome::new(End::Abandoned);
         outcome.usage = usage;
-        self.close(attempt, &outcome, |attempt, outcome| attempt.abandon(outcome, now()));
+        self.close(attempt, &outcome, None, now());
     }
 
-    /// Ends the attempt that served the call.
+    /// Ends the attempt that was streaming, because the caller left.
+    pub(super) fn cancel(&mut self, attempt: Attempt) {
+        let counted = *self.bill.counted();
+        self.abandon(attempt, Some(counted));
+    }
+
+    /// Ends the attempt that served the call with `response`.
     pub(super) fn succeed(
         &mut self,
         attempt: Attempt,
-        outcome: Outcome,
+        response: &ChatResponse,
         now: Instant,
         slot: Option<&mut Slot>,
     ) {
-        self.bill.close(attempt.number(), outcome.end.row().charge, outcome.usage.as_ref());
+        let outcome = Outcome::new(End::Success)
+            .with_usage(response.usage)
+            .with_rate_limits(response.rate_limits);
+        let billed = self.settle(&attempt, &outcome, now);
         // Before the lease ends and lets another call pass: whose turn that is depends on it.
         if let Some(slot) = slot {
             slot.used(self.bill.tokens());
         }
-        self.trail.push(attempt.succeed(&outcome, now));
+        let response = Some(response);
+        self.trail
+            .push(attempt.close(&Close { outcome: &outcome, error: None, response, billed }, now));
     }
 
     /// Ends an attempt: it goes on the bill by its row of the table, and into the trail.
@@ -213,10 +269,16 @@ impl Books {
         &mut self,
         attempt: Attempt,
         outcome: &Outcome,
-        end: impl FnOnce(Attempt, &Outcome) -> AttemptReport,
+        error: Option<&ProviderError>,
+        now: Instant,
     ) {
-        self.bill.close(attempt.number(), outcome.end.row().charge, outcome.usage.as_ref());
-        self.trail.push(end(attempt, outcome));
+        let billed = self.settle(&attempt, outcome, now);
+        self.trail.push(attempt.close(&Close { outcome, error, response: None, billed }, now));
+    }
+
+    fn settle(&mut self, attempt: &Attempt, outcome: &Outcome, now: Instant) -> Billed {
+        self.upstream.end(now);
+        self.bill.close(attempt.number(), outcome.end.row().charge, outcome.usage.as_ref())
     }
 
     /// Remembers that an endpoint was tried last.

@@ -14,7 +14,7 @@ use crate::client::llm_client::{Inner, LlmClient};
 use crate::client::retry::{RetryBudget, RetryPolicy};
 use crate::error::BuildError;
 use crate::event::{Emitter, Observer};
-use crate::options::Timeouts;
+use crate::options::{HitPace, Timeouts};
 use crate::queue::RequestQueue;
 use crate::quota::QuotaLimiter;
 use crate::rng::Rng;
@@ -30,6 +30,7 @@ pub struct LlmClientBuilder {
     queue: Option<RequestQueue>,
     cache: Option<SemanticCache>,
     hits_count: bool,
+    hit_pace: HitPace,
     timeouts: Timeouts,
     retry: RetryPolicy,
     hedge: Option<HedgePolicy>,
@@ -70,6 +71,12 @@ impl LlmClientBuilder {
     /// default they cost nothing at all.
     pub fn count_cache_hits(mut self, yes: bool) -> Self {
         self.hits_count = yes;
+        self
+    }
+
+    /// Sets how answers from the cache are streamed, for calls that do not say. By default at once.
+    pub fn hit_pace(mut self, pace: HitPace) -> Self {
+        self.hit_pace = pace;
         self
     }
 
@@ -146,7 +153,7 @@ impl LlmClientBuilder {
         balancer.observe(emitter.clone());
         Ok(LlmClient::from_inner(Inner {
             waiting: self.queue.map(|queue| Waiting::new(queue, &balancer)),
-            caching: self.cache.map(|cache| Caching::new(cache, self.hits_count)),
+            caching: self.cache.map(|cache| Caching::new(cache, self.hits_count, self.hit_pace)),
             quota: self.quota,
             balancer,
             active: Arc::new(ActiveCalls::default()),

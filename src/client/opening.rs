@@ -11,6 +11,7 @@ use crate::client::active::ActiveCall;
 use crate::client::attempt::Attempt;
 use crate::client::contained::Contained;
 use crate::client::llm_client::Inner;
+use crate::client::pace::{Pace, Pacer};
 use crate::client::terms::Terms;
 use crate::client::upstream::{Failure, Limits, Upstream};
 use crate::client::watchdog::{Alarm, Watchdog, guarded};
@@ -28,6 +29,15 @@ const MAX_PREAMBLE: usize = 1024;
 pub(super) enum Mode {
     Whole,
     Stream,
+}
+
+impl Mode {
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Whole => "complete",
+            Self::Stream => "stream",
+        }
+    }
 }
 
 /// What is asked of an endpoint: a call, by now perhaps of another model.
@@ -74,12 +84,12 @@ pub(super) struct Committed {
     pub(super) attempt: Attempt,
 }
 
-/// What an attempt opened. Boxed where it arrives: it is handed on through several futures, each of
+/// What an attempt opened. On the heap from where it arrives: it is handed on through several futures, each of
 /// which would carry the room for it and copy it.
 #[derive(Debug)]
 pub(super) enum Opened {
     /// The provider answered whole.
-    Whole(Box<ChatResponse>),
+    Whole(Arc<ChatResponse>),
     /// Content is arriving.
     Stream(Box<OpenedStream>),
 }
@@ -105,6 +115,14 @@ impl OpenedStream {
 }
 
 impl Opened {
+    /// When its chunks arrived.
+    pub(super) fn pace(&self) -> Pace {
+        match self {
+            Self::Whole(_) => Pace::default(),
+            Self::Stream(stream) => stream.upstream.pace(),
+        }
+    }
+
     /// When content began to arrive, where that was seen.
     pub(super) const fn first_content(&self) -> Option<Instant> {
         match self {
@@ -124,6 +142,8 @@ pub(super) struct Opening<'a> {
     cx: CallContext,
     started: Instant,
     headers: Option<Headers>,
+    /// Taken by the stream, where one is opened.
+    pacer: Option<Pacer>,
 }
 
 impl<'a> Opening<'a> {
@@ -137,11 +157,12 @@ impl<'a> Opening<'a> {
             cx: context(terms, ask, attempt),
             started: lease.started(),
             headers: lease.headers(),
+            pacer: Pacer::of(terms, attempt),
         }
     }
 
     /// Runs until the first content.
-    pub(super) async fn run(&self) -> Result<Opened, Failure> {
+    pub(super) async fn run(mut self) -> Result<Opened, Failure> {
         if self.ask.streams(self.capabilities) {
             self.stream().await.map(Opened::Stream)
         } else {
@@ -150,17 +171,17 @@ impl<'a> Opening<'a> {
     }
 
     /// A whole answer has no first content to wait for, so only the call's deadline bounds it.
-    async fn whole(&self) -> Result<Box<ChatResponse>, Failure> {
+    async fn whole(&self) -> Result<Arc<ChatResponse>, Failure> {
         let (place, deadline) = (&self.terms.place, self.terms.deadline());
         let work = Contained::new(|| self.provider.complete(&self.ask.call.request, &self.cx));
         match guarded(&mut Watchdog::default(), place, deadline, work).await {
-            Ok(answer) => answer.map(Box::new).map_err(Failure::Provider),
+            Ok(answer) => answer.map(Arc::new).map_err(Failure::Provider),
             Err(Alarm::CutOff) => Err(Failure::CutOff),
             Err(Alarm::Limit) => Err(Failure::Deadline),
         }
     }
 
-    async fn stream(&self) -> Result<Box<OpenedStream>, Failure> {
+    async fn stream(&mut self) -> Result<Box<OpenedStream>, Failure> {
         let Terms { place, timeouts, .. } = self.terms;
         let mut limits = Limits::new(self.started, *timeouts, self.terms.until().clone());
         if !self.capabilities.streaming {
@@ -180,12 +201,13 @@ impl<'a> Opening<'a> {
     /// Receives up to the first content: the call may not be committed to a backend that has only
     /// promised some.
     async fn prime(
-        &self,
+        &mut self,
         stream: ChunkStream,
         limits: Limits,
         watchdog: Watchdog,
     ) -> Result<Box<OpenedStream>, Failure> {
-        let upstream = Upstream::new(stream, limits, self.terms.client.bounds);
+        let bounds = self.terms.client.bounds;
+        let upstream = Upstream::new(stream, limits, bounds, self.pacer.take());
         let mut opened = Box::new(OpenedStream { primed: VecDeque::new(), upstream, watchdog });
         loop {
             let chunk = poll_fn(|cx| opened.poll_chunk(cx, &self.terms.place)).await?;

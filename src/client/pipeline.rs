@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::client::acquire::acquire;
 use crate::client::attempt::Attempt;
-use crate::client::caching;
+use crate::client::caching::{self, Found};
+use crate::client::caller::Caller;
 use crate::client::fallback::FallbackOn;
 use crate::client::llm_client::Inner;
 use crate::client::opening::{Ask, Committed, Mode, Opened};
@@ -14,6 +15,7 @@ use crate::client::retry::Withdrawal;
 use crate::client::settlement::Settlement;
 use crate::client::stop::{Failed, Stop};
 use crate::client::stream::CompletionStream;
+use crate::client::terms::Terms;
 use crate::error::{Error, InvalidField};
 use crate::event::Event;
 use crate::options::Call;
@@ -24,11 +26,13 @@ use crate::time::{Instant, now};
 /// A call whose answer is wanted whole.
 pub(super) async fn complete(client: &Arc<Inner>, call: Call) -> Result<Completion, Error> {
     validate(&call)?;
-    if let Some(sharing) = caching::find(client, &call, Mode::Whole).await? {
-        return sharing.whole().await;
-    }
-    let settlement = Settlement::begin(client, &call)?;
-    let (committed, settlement) = fetch(client, &call, Mode::Whole, settlement).await?;
+    let entry = Caller::enter(client, &call, Mode::Whole)?;
+    let settlement = match caching::find(client, &call, entry).await? {
+        Found::Hit(visit, hit) => return Ok(caching::serve(visit, hit)),
+        Found::Share(sharing) => return sharing.whole().await,
+        Found::Nothing(entry) => Settlement::begin(client, &call, entry),
+    };
+    let (committed, settlement) = fetch(client, &call, settlement).await?;
     match committed.opened {
         Opened::Whole(response) => Ok(finish(response, committed.attempt, settlement)),
         Opened::Stream(opened) => {
@@ -40,12 +44,13 @@ pub(super) async fn complete(client: &Arc<Inner>, call: Call) -> Result<Completi
 /// A call whose answer is wanted in pieces.
 pub(super) async fn stream(client: &Arc<Inner>, call: Call) -> Result<CompletionStream, Error> {
     validate(&call)?;
-    if let Some(mut sharing) = caching::find(client, &call, Mode::Stream).await? {
-        sharing.prime().await?;
-        return Ok(CompletionStream::shared(sharing));
-    }
-    let settlement = Settlement::begin(client, &call)?;
-    let (committed, settlement) = fetch(client, &call, Mode::Stream, settlement).await?;
+    let entry = Caller::enter(client, &call, Mode::Stream)?;
+    let settlement = match caching::find(client, &call, entry).await? {
+        Found::Hit(visit, hit) => return caching::play(visit, hit, &call).await,
+        Found::Share(sharing) => return caching::follow(sharing).await,
+        Found::Nothing(entry) => Settlement::begin(client, &call, entry),
+    };
+    let (committed, settlement) = fetch(client, &call, settlement).await?;
     let opened = match committed.opened {
         Opened::Stream(opened) => opened,
         Opened::Whole(_) => unreachable!("an attempt opens a stream where one is wanted"),
@@ -55,13 +60,13 @@ pub(super) async fn stream(client: &Arc<Inner>, call: Call) -> Result<Completion
 
 /// Ends a call whose answer came whole.
 pub(super) fn finish(
-    response: Box<ChatResponse>,
+    response: Arc<ChatResponse>,
     attempt: Attempt,
     mut settlement: Settlement,
 ) -> Completion {
     settlement.parts().1.bill().receive(response.content_bytes());
     let report = settlement.succeed(attempt, &response);
-    Completion::new(*response, report)
+    Completion::new(response, report)
 }
 
 /// Fetches an answer: goes down the chain of models until the call is committed to an attempt, or
@@ -69,10 +74,9 @@ pub(super) fn finish(
 pub(super) async fn fetch(
     client: &Arc<Inner>,
     call: &Call,
-    mode: Mode,
     mut settlement: Settlement,
 ) -> Result<(Committed, Settlement), Error> {
-    let mut ask = Ask { call, mode, fallback: None };
+    let mut ask = Ask { call, mode: settlement.terms().caller.mode, fallback: None };
     let mut at = match reserve(&mut settlement, call).await {
         Ok(at) => at,
         Err(stop) => return Err(stop.end(settlement, ask.model())),
@@ -87,7 +91,7 @@ pub(super) async fn fetch(
         let Some((next, why)) = fallback(client, call, left, &stop) else {
             return Err(stop.end(settlement, ask.model()));
         };
-        emit_fallback(client, ask, next, why);
+        emit_fallback(settlement.terms(), ask, next, why);
         settlement.fall_back(Arc::clone(next));
         ask.fallback = Some(next);
         left += 1;
@@ -119,9 +123,9 @@ fn fallback<'a>(
     Some((next, why))
 }
 
-fn emit_fallback(client: &Inner, ask: Ask<'_>, to: &str, why: FallbackOn) {
-    let from = ask.model().unwrap_or_default();
-    client.emitter.emit(|| Event::Fallback { from, to, why: why.label() });
+fn emit_fallback(terms: &Terms, ask: Ask<'_>, to: &str, why: FallbackOn) {
+    let (call, from) = (terms.caller.call, ask.model().unwrap_or_default());
+    terms.client.emitter.emit(|| Event::Fallback { call, from, to, why: why.label() });
 }
 
 /// Makes attempts with one model until the call is committed to one, or no other may follow. The
@@ -164,8 +168,7 @@ fn go_on(settlement: &Settlement, failed: &Failed) -> Result<Option<Withdrawal>,
         Retry::Budgeted => {
             let paid = Withdrawal::from(&terms.client, failed.at);
             paid.map(Some).ok_or_else(|| {
-                let endpoint = failed.endpoint.as_str();
-                terms.client.emitter.emit(|| Event::RetryBudgetExhausted { endpoint });
+                terms.budget_exhausted(&failed.endpoint);
                 Stop::Exhausted(failed.clone())
             })
         }

@@ -16,7 +16,6 @@ use crate::client::retry::Withdrawal;
 use crate::client::stop::{Failed, Stop};
 use crate::client::terms::Terms;
 use crate::client::upstream::Failure;
-use crate::event::Event;
 use crate::time::{after, now, until};
 
 /// Runs `attempt` until the call is committed to it or to a hedge beside it, or nothing runs any
@@ -84,8 +83,7 @@ fn start_beside(
             paid.spend();
             return Some(books.start_hedge(terms, lease, first));
         }
-        let endpoint = first.endpoint().as_str();
-        terms.client.emitter.emit(|| Event::RetryBudgetExhausted { endpoint });
+        terms.budget_exhausted(first.endpoint());
     }
     None
 }

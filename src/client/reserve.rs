@@ -1,13 +1,15 @@
 //! Taking a call's part of its tenant's quota, before anything is asked of a backend.
 
 use crate::balance::Quote;
+use crate::client::caller::Caller;
+use crate::client::llm_client::Inner;
 use crate::client::settlement::Settlement;
 use crate::client::stop::Stop;
 use crate::client::terms::Terms;
 use crate::client::watchdog::{Alarm, Watchdog, guarded};
 use crate::event::Event;
 use crate::options::Call;
-use crate::quota::Whose;
+use crate::quota::{Amounts, Denied, Dimension, Whose};
 use crate::report::Phase;
 use crate::time::{Instant, now};
 
@@ -25,20 +27,37 @@ pub(super) async fn reserve(settlement: &mut Settlement, call: &Call) -> Result<
     let mut watchdog = Watchdog::default();
     match guarded(&mut watchdog, &terms.place, terms.deadline(), reserving).await {
         Ok(Ok(reservation)) => {
+            let at = if watchdog.is_armed() { now() } else { terms.start };
+            tell_granted(terms, reservation.reserved(), at);
             books.bill().hold(reservation);
-            Ok(if watchdog.is_armed() { now() } else { terms.start })
+            Ok(at)
         }
         Ok(Err(denied)) => {
-            terms.client.emitter.emit(|| Event::QuotaDenied {
-                level: denied.level.label(),
-                limit: denied.reason.label(),
-                retry_after: denied.retry_after(),
-            });
+            tell_denied(&terms.client, &terms.caller, &denied);
             Err(Stop::Denied(Box::new(denied)))
         }
         Err(Alarm::Limit) => Err(Stop::Deadline(Phase::Waiting)),
         Err(Alarm::CutOff) => Err(Stop::CutOff),
     }
+}
+
+fn tell_granted(terms: &Terms, reserved: &Amounts, at: Instant) {
+    terms.client.emitter.emit(|| Event::QuotaGranted {
+        call: terms.caller.call,
+        tokens: reserved.of(Dimension::Tokens),
+        cost: reserved.cost,
+        waited: at.saturating_duration_since(terms.start),
+    });
+}
+
+/// Tells that a quota stood against a call.
+pub(super) fn tell_denied(client: &Inner, caller: &Caller, denied: &Denied) {
+    client.emitter.emit(|| Event::QuotaDenied {
+        call: caller.call,
+        level: denied.level.label(),
+        limit: denied.reason.label(),
+        retry_after: denied.retry_after(),
+    });
 }
 
 /// What the call may come to, also where a fallback serves it in the end: what is reserved is not

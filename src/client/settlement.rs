@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use crate::client::attempt::Attempt;
 use crate::client::books::Books;
+use crate::client::caller::{Caller, Ending, Entry};
 use crate::client::llm_client::Inner;
 use crate::client::terms::Terms;
 use crate::error::{Error, Interrupted, ProviderError, Unavailable};
 use crate::event::Event;
 use crate::options::Call;
-use crate::outcome::{End, Outcome};
 use crate::queue::Slot;
 use crate::quota::Whose;
-use crate::report::{CallReport, Phase, ServedBy, Trail};
+use crate::report::{CallReport, EndpointId, Phase, ServedBy, Trail};
 use crate::response::ChatResponse;
 use crate::time::{Instant, now};
 use crate::usage::Usage;
@@ -33,14 +33,14 @@ pub(super) struct Settlement {
 }
 
 impl Settlement {
-    /// Starts a call; `Err` when the client takes no more.
-    pub(super) fn begin(client: &Arc<Inner>, call: &Call) -> Result<Self, Error> {
-        Ok(Self::of(Terms::of(client, call)?))
+    /// Of a call that was let in.
+    pub(super) fn begin(client: &Arc<Inner>, call: &Call, entry: Entry) -> Self {
+        Self::of(Terms::of(client, call, entry))
     }
 
     /// Starts work that several calls share.
     pub(super) fn of(terms: Terms) -> Self {
-        let books = Books::of(&terms.request);
+        let books = Books::of(&terms.caller.request);
         Self { terms, books, slot: None, ended: false }
     }
 
@@ -80,19 +80,18 @@ impl Settlement {
     /// Ends the call with an answer.
     pub(super) fn succeed(mut self, attempt: Attempt, response: &ChatResponse) -> CallReport {
         let now = now();
-        let served_by = ServedBy::Endpoint(attempt.endpoint().clone());
-        let outcome = Outcome::new(End::Success)
-            .with_usage(response.usage)
-            .with_rate_limits(response.rate_limits);
-        self.books.succeed(attempt, outcome, now, self.slot.as_mut());
+        let endpoint = attempt.endpoint().clone();
+        self.books.succeed(attempt, response, now, self.slot.as_mut());
         self.terms.client.budget.deposit();
         self.learn(&response.usage);
-        self.end("success", now);
+        self.end("success", Some((&endpoint, response)), now);
+        let served_by = ServedBy::Endpoint(endpoint);
         let cost = self.books.bill().cost();
         let total = now.saturating_duration_since(self.terms.start);
         let mut report = CallReport::new(served_by, total);
         report.attempts = self.books.take_trail();
         report.queued = self.books.queued();
+        report.upstream = self.books.upstream(now);
         report.ttft = self.books.ttft();
         report.cost = cost;
         report.fell_back_to = self.books.fallback().map(|model| (**model).to_owned());
@@ -102,7 +101,7 @@ impl Settlement {
     /// Ends the call with an error that carries the trail.
     pub(super) fn fail(mut self, error: impl FnOnce(Box<Trail>) -> Error) -> Error {
         let error = error(Box::new(self.books.take_trail()));
-        self.end(error.label(), now());
+        self.end(error.label(), None, now());
         error
     }
 
@@ -141,37 +140,66 @@ impl Settlement {
 
     /// What the call used teaches the estimates of the calls to come.
     fn learn(&self, usage: &Usage) {
-        let Terms { client, request, tenant, .. } = &self.terms;
+        let Terms { client, caller: Caller { request, tenant, .. }, .. } = &self.terms;
         if let Some(quota) = &client.quota {
             let whose = Whose::new(tenant.as_ref(), request.model.as_deref(), &[]);
             quota.learn(request, usage, &whose);
         }
     }
 
-    fn end(&mut self, outcome: &'static str, now: Instant) {
+    fn end(&mut self, outcome: &'static str, answer: Option<Answer<'_>>, now: Instant) {
         self.ended = true;
-        let tokens = self.books.bill().settle(now);
-        if let Some(slot) = self.slot.take() {
-            slot.settle(tokens);
-        }
+        self.settle(now);
         self.terms.place.release();
-        if self.terms.shared {
-            return;
+        if !self.terms.shared {
+            let end = self.ending(outcome, answer, now);
+            self.terms.caller.tell_end(&self.terms.client, &end);
         }
-        self.terms.client.emitter.emit(|| Event::CallEnded {
-            outcome,
-            attempts: self.books.attempts(),
-            ttft: self.books.ttft(),
-            total: now.saturating_duration_since(self.terms.start),
-        });
+    }
+
+    fn settle(&mut self, now: Instant) {
+        let reserved = self.books.bill().reserved();
+        let charged = self.books.bill().settle(now);
+        if let Some(reserved) = reserved {
+            let call = self.terms.caller.call;
+            self.terms.client.emitter.emit(|| Event::QuotaSettled { call, reserved, charged });
+        }
+        if let Some(slot) = self.slot.take() {
+            slot.settle(charged);
+        }
+    }
+
+    fn ending<'a>(
+        &mut self,
+        outcome: &'static str,
+        answer: Option<Answer<'a>>,
+        now: Instant,
+    ) -> Ending<'a> {
+        let total = now.saturating_duration_since(self.terms.start);
+        let (queued, upstream) = (self.books.queued(), self.books.upstream(now));
+        let mut end = Ending::new(outcome, total);
+        end.attempts = self.books.attempts();
+        end.usage = self.books.bill().used();
+        end.cost = self.books.bill().cost();
+        end.ttft = self.books.ttft();
+        end.queued = queued;
+        end.overhead = Some(total.saturating_sub(queued).saturating_sub(upstream));
+        if let Some((endpoint, response)) = answer {
+            (end.source, end.usage) = ("endpoint", response.usage);
+            (end.endpoint, end.response) = (Some(endpoint), Some(response));
+        }
+        end
     }
 }
+
+/// Who answered, and what.
+type Answer<'a> = (&'a EndpointId, &'a ChatResponse);
 
 impl Drop for Settlement {
     /// The caller left. Its attempts have ended by now: they are dropped before their call.
     fn drop(&mut self) {
         if !self.ended {
-            self.end("cancelled", now());
+            self.end("cancelled", None, now());
         }
     }
 }

@@ -166,15 +166,25 @@ impl Running {
     }
 
     fn complete(self) -> Box<Completion> {
-        let Self { mut opened, attempt, settlement } = self;
+        let Self { mut opened, mut attempt, settlement } = self;
+        attempt.paced(opened.upstream.pace());
         let response = opened.upstream.take_response();
         let report = settlement.succeed(attempt, &response);
         Box::new(Completion::new(response, report))
     }
 
+    /// Ends the attempt as what it was, with its part of the bill; then the call.
+    fn cancel(self) {
+        let Self { opened, mut attempt, mut settlement } = self;
+        attempt.paced(opened.upstream.pace());
+        drop(opened);
+        settlement.parts().1.cancel(attempt);
+    }
+
     #[cold]
     fn fail(self, failure: Failure) -> Error {
-        let Self { mut opened, attempt, mut settlement } = self;
+        let Self { mut opened, mut attempt, mut settlement } = self;
+        attempt.paced(opened.upstream.pace());
         let partial = opened.upstream.take_response();
         let usage = (!partial.usage.is_unknown()).then_some(partial.usage);
         match failure {
@@ -187,6 +197,15 @@ impl Running {
                 settlement.parts().1.abandon(attempt, usage);
                 settlement.fail(|trail| Error::Closed { trail })
             }
+        }
+    }
+}
+
+impl Drop for CompletionStream {
+    /// The caller left, unless the call has ended.
+    fn drop(&mut self) {
+        if let Source::Running(running) = std::mem::replace(&mut self.source, Source::Ended) {
+            running.cancel();
         }
     }
 }

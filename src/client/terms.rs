@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use crate::cache::flight::Horizon;
 use crate::client::active::ActiveCall;
+use crate::client::caller::{Caller, Entry};
 use crate::client::llm_client::Inner;
 use crate::client::until::Until;
 use crate::error::Error;
-use crate::options::{Call, TenantId, Timeouts};
-use crate::request::ChatRequest;
+use crate::event::Event;
+use crate::options::{Call, Timeouts};
+use crate::report::EndpointId;
 use crate::time::{Instant, after, now};
 
 /// The terms of a running call: its place among the client's calls and its limits. They do not
@@ -17,8 +19,7 @@ use crate::time::{Instant, after, now};
 pub(super) struct Terms {
     pub(super) client: Arc<Inner>,
     pub(super) place: ActiveCall,
-    pub(super) request: Arc<ChatRequest>,
-    pub(super) tenant: Option<TenantId>,
+    pub(super) caller: Caller,
     pub(super) start: Instant,
     until: Until,
     /// Whether several calls share what runs under these terms: each of them then tells of its own
@@ -32,38 +33,31 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// Starts a call; `Err` when the client takes no more.
-    pub(super) fn of(client: &Arc<Inner>, call: &Call) -> Result<Self, Error> {
-        let place = client.active.enter().ok_or_else(closed)?;
-        let start = now();
-        let until = Until::At(deadline(client, call, start));
-        Ok(Self::new(client, call, place, start, until))
+    /// The terms of a call that was let in.
+    pub(super) fn of(client: &Arc<Inner>, call: &Call, entry: Entry) -> Self {
+        let until = Until::At(deadline(client, call, entry.start));
+        Self::new(client, call, entry, until)
     }
 
-    /// The terms of work that several calls share, who are counted themselves.
+    /// The terms of work that several calls share, who are counted themselves. What is told of it
+    /// carries the number of the one that had it done.
     pub(super) fn shared(
         client: &Arc<Inner>,
         call: &Call,
-        place: ActiveCall,
+        (caller, place): (Caller, ActiveCall),
         horizon: Horizon,
     ) -> Self {
-        let mut terms = Self::new(client, call, place, now(), Until::Shared(horizon));
+        let entry = Entry { caller, place, start: now() };
+        let mut terms = Self::new(client, call, entry, Until::Shared(horizon));
         terms.shared = true;
         terms
     }
 
-    fn new(
-        client: &Arc<Inner>,
-        call: &Call,
-        place: ActiveCall,
-        start: Instant,
-        until: Until,
-    ) -> Self {
-        let options = &call.options;
+    fn new(client: &Arc<Inner>, call: &Call, entry: Entry, until: Until) -> Self {
+        let (options, Entry { caller, place, start }) = (&call.options, entry);
         Self {
             place,
-            request: Arc::clone(&call.request),
-            tenant: options.tenant.clone(),
+            caller,
             start,
             until,
             shared: false,
@@ -82,6 +76,12 @@ impl Terms {
 
     pub(super) const fn until(&self) -> &Until {
         &self.until
+    }
+
+    /// Tells that there is no retry left for what an attempt on `endpoint` would need.
+    pub(super) fn budget_exhausted(&self, endpoint: &EndpointId) {
+        let (call, endpoint) = (self.caller.call, endpoint.as_str());
+        self.client.emitter.emit(|| Event::RetryBudgetExhausted { call, endpoint });
     }
 }
 

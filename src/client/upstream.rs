@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use crate::chunk::{Accumulator, Chunk, ChunkStream, ResponseBounds};
 use crate::client::active::ActiveCall;
+use crate::client::pace::{Pace, Pacer};
 use crate::client::until::Until;
 use crate::client::watchdog::{Alarm, Watchdog};
 use crate::error::{ErrorKind, ProviderError};
@@ -85,6 +86,8 @@ pub(super) struct Upstream {
     quiet_since: Option<Instant>,
     /// Chunks that were ready one after the other.
     in_a_row: u32,
+    /// `None` where nobody listens.
+    pacer: Option<Pacer>,
 }
 
 /// After so many chunks in a row the clock is read and other tasks get their turn: a stream that is
@@ -92,8 +95,14 @@ pub(super) struct Upstream {
 const IN_A_ROW: u32 = 64;
 
 impl Upstream {
-    pub(super) fn new(stream: ChunkStream, limits: Limits, bounds: ResponseBounds) -> Self {
+    pub(super) fn new(
+        stream: ChunkStream,
+        limits: Limits,
+        bounds: ResponseBounds,
+        pacer: Option<Pacer>,
+    ) -> Self {
         Self {
+            pacer,
             stream: Some(stream),
             received: Accumulator::new(bounds),
             limits,
@@ -145,6 +154,9 @@ impl Upstream {
         self.quiet_since = None;
         self.in_a_row += 1;
         let chunk = item.unwrap_or_else(|| Err(ended_early())).map_err(Failure::Provider)?;
+        if let Some(pacer) = &mut self.pacer {
+            pacer.arrived(&chunk);
+        }
         self.received.push(&chunk).map_err(Failure::Provider)?;
         if self.first_content.is_none() && chunk.is_content() {
             self.first_content = Some(now());
@@ -194,6 +206,11 @@ impl Upstream {
 
     pub(super) const fn first_content(&self) -> Option<Instant> {
         self.first_content
+    }
+
+    /// When its chunks arrived, as far as somebody listens.
+    pub(super) fn pace(&self) -> Pace {
+        self.pacer.as_ref().map(Pacer::pace).unwrap_or_default()
     }
 
     /// What was received, leaving nothing.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::active::ActiveCall;
+use crate::client::caller::{Caller, Ending, Entry};
 use crate::client::llm_client::Inner;
-use crate::client::terms::{closed, deadline};
+use crate::client::terms::deadline;
 use crate::client::watchdog::{Alarm, Watchdog, guarded};
 use crate::error::Error;
-use crate::event::Event;
 use crate::options::Call;
-use crate::report::{Phase, Trail};
+use crate::report::{CallReport, Phase, Trail};
+use crate::response::ChatResponse;
 use crate::time::{Instant, now};
 
 /// A call's place among those that run, its deadline, and what it tells of its end. Dropping it ends
@@ -18,6 +19,7 @@ use crate::time::{Instant, now};
 #[derive(Debug)]
 pub(super) struct Visit {
     pub(super) client: Arc<Inner>,
+    pub(super) caller: Caller,
     pub(super) place: ActiveCall,
     pub(super) start: Instant,
     pub(super) deadline: Instant,
@@ -28,17 +30,19 @@ pub(super) struct Visit {
 }
 
 impl Visit {
-    /// Starts a call; `Err` when the client takes no more.
-    pub(super) fn begin(client: &Arc<Inner>, call: &Call, start: Instant) -> Result<Self, Error> {
-        Ok(Self {
-            place: client.active.enter().ok_or_else(closed)?,
+    /// Of a call that was let in.
+    pub(super) fn of(client: &Arc<Inner>, call: &Call, entry: Entry) -> Self {
+        let Entry { caller, place, start } = entry;
+        Self {
+            place,
+            caller,
             start,
             deadline: deadline(client, call, start),
             watchdog: Watchdog::default(),
             ttft: None,
             ended: false,
             client: Arc::clone(client),
-        })
+        }
     }
 
     /// Waits for `work` for as long as the call has.
@@ -73,31 +77,47 @@ impl Visit {
 
     /// Ends the call with `error`.
     pub(super) fn fail(&mut self, error: Error) -> Error {
-        self.end(error.label(), error.trail().len());
+        let mut end = Ending::new(error.label(), self.elapsed());
+        end.attempts = count(error.trail().len());
+        self.end(end);
         error
     }
 
-    /// Ends the call with an answer, for which so many attempts were made on its behalf.
-    pub(super) fn succeed(&mut self, attempts: usize) {
-        self.end("success", attempts);
+    /// Ends the call with `response`, which came about as `report` says.
+    pub(super) fn succeed(&mut self, response: &ChatResponse, report: &CallReport) {
+        let mut end = Ending::new("success", report.total);
+        end.source = report.served_by.label();
+        end.endpoint = report.served_by.endpoint();
+        end.response = Some(response);
+        end.attempts = count(report.attempts.len());
+        end.queued = report.queued;
+        end.overhead = report.overhead();
+        end.cost = report.cost;
+        // What the cache or another call gave took nothing.
+        if end.endpoint.is_some() {
+            end.usage = response.usage;
+        }
+        self.end(end);
     }
 
-    fn end(&mut self, outcome: &'static str, attempts: usize) {
+    fn end(&mut self, mut end: Ending<'_>) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         self.place.release();
-        self.client.emitter.emit(|| Event::CallEnded {
-            outcome,
-            attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-            ttft: self.ttft,
-            total: self.elapsed(),
-        });
+        end.ttft = self.ttft;
+        self.caller.tell_end(&self.client, &end);
     }
+}
+
+fn count(attempts: usize) -> u32 {
+    u32::try_from(attempts).unwrap_or(u32::MAX)
 }
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        self.end("cancelled", 0);
+        if !self.ended {
+            self.end(Ending::new("cancelled", self.elapsed()));
+        }
     }
 }

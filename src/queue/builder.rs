@@ -13,7 +13,6 @@ use crate::queue::settings::QueueSettings;
 #[must_use]
 pub struct QueueBuilder {
     settings: QueueSettings,
-    adaptive: Option<AdaptivePolicy>,
 }
 
 impl QueueBuilder {
@@ -61,7 +60,7 @@ impl QueueBuilder {
 
     /// Limits the calls that run at once, and adapts the limit to how fast answers begin.
     pub fn adaptive(mut self, policy: AdaptivePolicy) -> Self {
-        self.adaptive = Some(policy);
+        self.settings.adaptive = Some(policy);
         self
     }
 
@@ -71,10 +70,7 @@ impl QueueBuilder {
     /// Names the field at fault: bounds, waits or weights of nothing, shares that are none.
     pub fn build(self) -> Result<RequestQueue, BuildError> {
         self.settings.validate()?;
-        if let Some(policy) = &self.adaptive {
-            policy.validate()?;
-        }
-        let adaptive = self.adaptive.map(AdaptiveLimit::new);
+        let adaptive = self.settings.adaptive.map(AdaptiveLimit::new);
         Ok(RequestQueue::from_parts(self.settings, adaptive))
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::BuildError;
 use crate::options::TenantId;
+use crate::queue::adaptive::AdaptivePolicy;
 
 /// How long and how a queue lets calls wait.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,6 +17,7 @@ pub struct QueueSettings {
     /// The most calls that may wait. Default 1,000.
     pub max_depth: usize,
     /// The most calls of one tenant that may wait. Default: as many as of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_depth_per_tenant: Option<usize>,
     /// The longest any call waits, if its deadline is later. Default 60 s.
     #[serde(with = "crate::duration")]
@@ -32,6 +34,9 @@ pub struct QueueSettings {
     pub bypass: Duration,
     /// Weights of tenants; all others have 1.
     pub weights: HashMap<TenantId, u32>,
+    /// How the calls that run at once are limited, by how soon answers begin; `None` limits none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<AdaptivePolicy>,
 }
 
 impl Default for QueueSettings {
@@ -44,6 +49,7 @@ impl Default for QueueSettings {
             patience: 0.5,
             bypass: Duration::from_secs(2),
             weights: HashMap::new(),
+            adaptive: None,
         }
     }
 }
@@ -69,6 +75,6 @@ impl QueueSettings {
         if self.weights.values().any(|&weight| weight == 0) {
             return wrong("queue.weights", "must be above zero");
         }
-        Ok(())
+        self.adaptive.as_ref().map_or(Ok(()), AdaptivePolicy::validate)
     }
 }

@@ -113,7 +113,9 @@ pub struct Denied {
 }
 
 impl Denied {
-    pub(crate) const fn new(level: Level, reason: Reason) -> Self {
+    /// A refusal by a limit that rejects calls; for a store of one's own.
+    #[must_use]
+    pub const fn new(level: Level, reason: Reason) -> Self {
         Self { level, reason, tenant: None, on_limit: OnLimit::Reject }
     }
 
@@ -123,13 +125,17 @@ impl Denied {
         self
     }
 
-    /// The one of two that stands longer: never over not yet, later over sooner.
-    pub(crate) fn longer(self, other: Self) -> Self {
+    /// The one of two that stands longer: never over not yet, later over sooner; the first where they
+    /// are even.
+    #[must_use]
+    pub fn longer(self, other: Self) -> Self {
         let rank = |denied: &Self| (denied.is_never(), denied.retry_after());
         if rank(&other) > rank(&self) { other } else { self }
     }
 
-    pub(crate) const fn waiting(mut self, on_limit: OnLimit) -> Self {
+    /// With what the limit wants to happen.
+    #[must_use]
+    pub const fn waiting(mut self, on_limit: OnLimit) -> Self {
         self.on_limit = on_limit;
         self
     }

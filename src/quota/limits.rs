@@ -111,20 +111,40 @@ impl Limit {
 
     /// The bucket that keeps the limit.
     pub(crate) fn rate(&self) -> Result<Rate, InvalidRate> {
+        let Refill { amount, window, burst } = self.refill();
+        Rate::new(amount, window, burst)
+    }
+
+    /// The bucket that keeps the limit, for a store of one's own.
+    #[must_use]
+    pub fn refill(&self) -> Refill {
+        let Self { amount, window, .. } = *self;
         if !self.strict {
-            return Rate::new(self.amount, self.window, self.burst.unwrap_or(self.amount));
+            return Refill { amount, window, burst: self.burst.unwrap_or(amount) };
         }
         // Burst and refill of a window add up to the amount: what comes in during a window is at
         // least one. Of one alone, the next comes just after the window: later by more than a rate
         // rounds.
-        if self.amount == 1 {
-            let after = self.window / 1_000_000 + Duration::from_nanos(4);
-            return Rate::new(1, self.window.saturating_add(after), 1);
+        if amount == 1 {
+            let after = window / 1_000_000 + Duration::from_nanos(4);
+            return Refill { amount, window: window.saturating_add(after), burst: 1 };
         }
-        let burst = self.burst.unwrap_or(self.amount / 10).max(1);
-        let burst = burst.min(self.amount.saturating_sub(1));
-        Rate::new(self.amount.saturating_sub(burst), self.window, burst)
+        let burst = self.burst.unwrap_or(amount / 10).max(1).min(amount.saturating_sub(1));
+        Refill { amount: amount.saturating_sub(burst), window, burst }
     }
+}
+
+/// What comes in per window, and how much fits at once. Nothing of it is checked: see
+/// [`Rate::new`](crate::rate::Rate::new).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refill {
+    /// How much comes in.
+    pub amount: u64,
+    /// Per how long.
+    pub window: Duration,
+    /// How much fits at once.
+    pub burst: u64,
 }
 
 /// The limits of one scope: the whole service, a tenant, a tenant on a model, or a key of your own.

@@ -68,5 +68,5 @@ pub use builder::QuotaBuilder;
 pub use denied::{Denied, Level, Reason};
 pub use estimate::Estimate;
 pub use limiter::{QuotaLimiter, TenantHandle, TenantUsage, Whose};
-pub use limits::{Dimension, Limit, Limits, OnLimit};
+pub use limits::{Dimension, Limit, Limits, OnLimit, Refill};
 pub use reservation::Reservation;

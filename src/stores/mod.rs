@@ -1,4 +1,5 @@
-//! Engines that instances share: Redis for quotas, answers and facts, in clusters too.
+//! Engines that instances share: Redis for quotas, answers and facts, in clusters too; PostgreSQL for
+//! the answers to similar questions.
 //!
 //! An adapter here implements the stores' traits, [`QuotaStore`](crate::quota::store::QuotaStore) and
 //! its likes, for an engine that services already run. No type of a driver is in a signature. What

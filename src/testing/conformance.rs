@@ -15,6 +15,7 @@
 
 mod broken;
 pub mod cache;
+pub mod facts;
 pub mod index;
 pub mod quota;
 

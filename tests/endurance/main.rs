@@ -49,11 +49,11 @@ fn seconds(default: u64) -> Duration {
 async fn overload() {
     let (client, length) = (overloaded_client(), seconds(60));
     let before = Process::now();
-    let tally = flood(&client, length).await;
+    let (tally, in_time) = flood(&client, length).await;
     let during = Process::now();
     sleep_until(after(now(), Duration::from_secs(2))).await;
 
-    let goodput = tally.answered() as f64 / length.as_secs_f64();
+    let goodput = in_time as f64 / length.as_secs_f64();
     let p99 = tally.quantile(0.99);
     println!(
         "endurance overload: offered {:.0}/s of {CAPACITY:.0}/s, answered {goodput:.0}/s ({:.3} of \
@@ -64,7 +64,8 @@ async fn overload() {
         during.mebibytes(),
     );
     assert!(goodput >= 0.9 * CAPACITY, "{goodput}");
-    assert!(p99 <= DEADLINE, "{p99:?}");
+    // Timers fire on whole milliseconds, and the tally counts whole ones.
+    assert!(p99 <= DEADLINE + Duration::from_millis(2), "{p99:?}");
     assert!(during.mebibytes() - before.mebibytes() < 128.0, "memory is bounded");
     assert_eq!(client.queue().unwrap().depth(), 0, "two seconds after the load stopped");
     let start = now();
@@ -87,8 +88,9 @@ fn overloaded_client() -> LlmClient {
         .unwrap()
 }
 
-/// An open loop: calls arrive whether or not others have been answered.
-async fn flood(client: &LlmClient, length: Duration) -> Tally {
+/// An open loop: calls arrive whether or not others have been answered. How all of them ended, and how
+/// many were answered before the load stopped.
+async fn flood(client: &LlmClient, length: Duration) -> (Tally, u64) {
     let (rng, start, tally) = (Rng::from_seed(1), now(), Tally::default());
     let (mut calls, mut at) = (JoinSet::new(), start);
     for number in 0.. {
@@ -101,13 +103,14 @@ async fn flood(client: &LlmClient, length: Duration) -> Tally {
         }
         let (client, tally) = (client.clone(), tally.clone());
         calls.spawn(async move {
-            let answer = client.complete(ask("t", number).deadline_in(DEADLINE)).await;
+            let answer = client.complete(ask("t", number).deadline(after(at, DEADLINE))).await;
             tally.note(&answer, at);
         });
         while calls.try_join_next().is_some() {}
     }
+    let in_time = tally.answered();
     while calls.join_next().await.is_some() {}
-    tally
+    (tally, in_time)
 }
 
 fn ask(tenant: &str, number: u64) -> Call {

@@ -298,7 +298,7 @@ impl States {
 
 impl Observer for States {
     fn on_event(&self, event: &Event<'_>) {
-        if let Event::EndpointState { endpoint, state, why, lasts } = event {
+        if let Event::EndpointState { endpoint, state, why, lasts, .. } = event {
             let lasts = if lasts.is_some() { "for a time" } else { "for good" };
             self.0.lock().push(format!("{endpoint} {state} {why} {lasts}"));
         }

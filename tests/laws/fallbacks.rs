@@ -57,7 +57,7 @@ async fn what_the_model_cannot_serve_is_served_by_its_fallback() {
         assert_eq!(report.fell_back_to.as_deref(), Some("b"), "{kind}");
         assert_eq!(report.attempts.last().unwrap().fallback.as_deref(), Some("b"));
         assert_eq!(report.attempts.iter().next().unwrap().error, Some(kind), "the trail spans all");
-        let told = format!(r#"Fallback {{ from: "a", to: "b", why: "{why}" }}"#);
+        let told = format!(r#"Fallback {{ call: 1, from: "a", to: "b", why: "{why}" }}"#);
         assert!(notebook.lines().contains(&told), "{told}");
         assert_nothing_is_held(&client, [&a, &b]);
     }

@@ -58,8 +58,11 @@ async fn the_second_attempt_wins_where_it_shows_content_first() {
     assert_eq!(slow.counts().cancelled, 1);
     assert_nothing_is_held(&client, [&slow, &quick]);
     let told = notebook.lines();
-    assert!(told.contains(&r#"Hedge { endpoint: "quick", after: 2s }"#.into()), "{told:?}");
-    let won = r#"HedgeEnded { endpoint: "quick", outcome: "won" }"#;
+    assert!(
+        told.contains(&r#"Hedge { call: 1, endpoint: "quick", after: 2s }"#.into()),
+        "{told:?}"
+    );
+    let won = r#"HedgeEnded { call: 1, endpoint: "quick", outcome: "won" }"#;
     assert!(told.contains(&won.into()), "{told:?}");
 }
 
@@ -73,7 +76,7 @@ async fn the_first_attempt_wins_where_it_shows_content_first() {
     assert_eq!(tried(&done.report.attempts), ["late", "steady"], "what served the call is last");
     assert_eq!(hedges(&done.report.attempts), [true, false]);
     assert_eq!(late.counts().cancelled, 1);
-    let lost = r#"HedgeEnded { endpoint: "late", outcome: "lost" }"#;
+    let lost = r#"HedgeEnded { call: 1, endpoint: "late", outcome: "lost" }"#;
     assert!(notebook.lines().contains(&lost.into()));
 }
 
@@ -137,7 +140,7 @@ async fn where_one_of_two_fails_the_other_goes_on() {
     let client = hedging([&good, &failing]).observer(notebook.clone()).build().unwrap();
     let done = client.complete("q").await.unwrap();
     assert_eq!((done.text(), done.report.total), ("good".into(), seconds(5)));
-    let failed = r#"HedgeEnded { endpoint: "failing", outcome: "failed" }"#;
+    let failed = r#"HedgeEnded { call: 1, endpoint: "failing", outcome: "failed" }"#;
     assert!(notebook.lines().contains(&failed.into()));
 }
 
@@ -289,7 +292,7 @@ async fn the_deadline_bounds_both() {
     assert_eq!(time::now() - start, seconds(5));
     assert!(matches!(error, Error::Deadline { phase: Phase::FirstContent, .. }), "{error}");
     assert_eq!(error.trail().len(), 2);
-    assert_eq!(notebook.count(r#"HedgeEnded { endpoint: "b", outcome: "cancelled" }"#), 1);
+    assert_eq!(notebook.count(r#"HedgeEnded { call: 1, endpoint: "b", outcome: "cancelled" }"#), 1);
     assert_nothing_is_held(&client, [&a, &b]);
 }
 

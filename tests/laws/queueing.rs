@@ -704,3 +704,32 @@ async fn a_queue_full_of_one_model_lets_another_pass_that_need_not_wait() {
     let refused: Vec<_> = ended.iter().filter_map(|ended| ended.as_ref().err()).collect();
     assert!(refused.is_empty(), "{refused:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_not_let_through_with_less_time_than_an_answer_takes() {
+    let provider = takes("only", seconds(4));
+    let client = builder_over([single(&provider)]).build().unwrap();
+    client.complete(question()).await.unwrap();
+    let (start, started) = (time::now(), provider.counts().started);
+    // Free at 4 s, when an answer would still take as long: one call has the time, the other not.
+    let late = client.complete(question().deadline_in(seconds(7)));
+    let in_time = client.complete(question().deadline_in(seconds(60)));
+    let (_, (late, in_time)) = join(client.complete(question()), join(late, in_time)).await;
+    let Error::Queue(refusal) = late.unwrap_err() else { panic!("it was let through") };
+    assert_eq!(refusal.why, QueueRefusal::TimedOut { waited: Duration::from_millis(3_500) });
+    assert_eq!(in_time.unwrap().report.queued, seconds(4));
+    assert_eq!(provider.counts().started - started, 2);
+    assert_eq!(start.elapsed(), seconds(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_estimate_of_the_answer_takes_no_more_than_half_of_the_time_to_wait() {
+    let provider = takes("only", seconds(20));
+    let client = builder_over([single(&provider)]).build().unwrap();
+    client.complete(question()).await.unwrap();
+    provider.become_forever(Answer::text("done").delay(seconds(1)));
+    // By what is known it would take 20 s of the 4 there are. It does not.
+    let patient = client.complete(question().deadline_in(seconds(4)));
+    let (first, patient) = join(client.complete(question()), patient).await;
+    assert!(first.is_ok() && patient.is_ok());
+}

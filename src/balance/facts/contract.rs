@@ -1,5 +1,6 @@
 //! What a store of facts is asked, and what it answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -49,6 +50,21 @@ pub trait FactStore: Send + Sync + 'static {
     /// # Cancellation
     /// Nothing is lost by dropping the future.
     async fn all(&self) -> Result<Vec<AccountFact>, StoreError>;
+}
+
+#[async_trait]
+impl<S: FactStore + ?Sized> FactStore for Arc<S> {
+    async fn publish(&self, fact: &AccountFact) -> Result<(), StoreError> {
+        (**self).publish(fact).await
+    }
+
+    async fn lift(&self, account: u128) -> Result<(), StoreError> {
+        (**self).lift(account).await
+    }
+
+    async fn all(&self) -> Result<Vec<AccountFact>, StoreError> {
+        (**self).all().await
+    }
 }
 
 /// What a provider said about an account.

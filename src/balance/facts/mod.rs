@@ -21,8 +21,15 @@
 //!
 //! [`Balancer::share_facts`]: crate::Balancer::share_facts
 
+mod accounts;
 mod contract;
+mod heard;
 mod memory;
+mod outbox;
+mod sharing;
 
+pub(crate) use accounts::Accounts;
 pub use contract::{AccountFact, FactKind, FactStore, MOST_FACTS};
+pub(crate) use heard::Heard;
 pub use memory::MemoryFactStore;
+pub(crate) use sharing::Sharing;

@@ -1,5 +1,6 @@
 //! When two texts are the same text.
 
+use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use super::feed::Feed;
@@ -9,7 +10,8 @@ const MOST_COMPOSED_BYTES: usize = 64 << 10;
 
 /// What is taken for the same last user text by the exact tier. Everything else of a request is
 /// compared as it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Normalizer {
     /// White space around the text does not count, nor, up to 64 KiB, in which Unicode form (NFC or
