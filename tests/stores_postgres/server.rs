@@ -272,7 +272,7 @@ fn copy(from: &Path, to: &Path, folder: &str) {
 
 /// Where the wheels were unpacked.
 fn tools(version: Version) -> PathBuf {
-    let tools = std::env::var_os("EVENKEEL_POSTGRES").map_or(PathBuf::from(TOOLS), PathBuf::from);
+    let tools = std::env::var_os("EVENKEEL_POSTGRES").map_or_else(|| TOOLS.into(), PathBuf::from);
     let install = tools.join(version.folder());
     assert!(
         install.join("bin/postgres").exists(),

@@ -70,9 +70,8 @@ impl PostgresIndexBuilder {
         self
     }
 
-    /// Up to how many rows a partition is read from end to end; 2,000, unless set. A row takes some 4
-    /// microseconds of the server's time with 384 dimensions and 6 with 1,536. Where there is no HNSW
-    /// index, no more rows than this are read.
+    /// Up to how many rows a partition is read from end to end; 2,000, unless set. A row takes a few
+    /// microseconds of the server's time. Where there is no HNSW index, no more rows than this are read.
     pub const fn exact_up_to(mut self, rows: usize) -> Self {
         self.shape.exact_up_to = rows;
         self

@@ -19,7 +19,8 @@
 //! returned is off by more than single precision: a threshold is never passed by rounding. That costs
 //! two bytes a coordinate more than half precision would.
 //!
-//! **Versions.** PostgreSQL from 13 with pgvector from 0.6. The HNSW index needs pgvector 0.8, which
+//! **Versions.** PostgreSQL with pgvector from 0.6; tested with 16.2 and 0.6.2, and with 18.4 and 0.8.5.
+//! The HNSW index needs pgvector 0.8, which
 //! brought iterative scans; before it, the rows of a large partition that expire last are looked
 //! through, as many as `exact_up_to` says. Vectors of more than 4,000 dimensions, and of other than the
 //! [configured](PostgresIndexBuilder::dimensions) number, are searched like that too.
@@ -29,7 +30,11 @@
 //! connection the next would wait behind it. A connection that broke, or whose server does not answer,
 //! is made anew with pauses between attempts; while there is none, operations fail at once. Every
 //! statement has a deadline on the server too ([`statement_timeout`](PostgresIndexBuilder::statement_timeout)).
-//! An operation whose future is dropped may still be carried out.
+//! An operation whose future is dropped may still be carried out. TLS is not spoken: over a network that
+//! is not your own, connect through a tunnel.
+//!
+//! **Size.** Measured with 384 and 1,536 dimensions: a row takes 2 and 8 kB and the compressed answer, an
+//! entry of the HNSW index 1.2 and 4.1 kB. That index wants to be in the server's memory.
 //!
 //! **What the server sees.** Hashes, vectors, sizes and times. Questions and answers are encrypted and
 //! sealed with the secret, together with the row's place and vector: a row that was altered, or whose
