@@ -9,12 +9,15 @@
 //!
 //! ```text
 //! cargo run --release --example semcache_eval -- DIR [POLICY]
+//! cargo run --release --features model2vec --example semcache_eval -- DIR [POLICY] --model2vec MODEL
 //! ```
+//!
+//! The second form embeds the texts itself, with the static model in the directory MODEL.
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use evenkeel::cache::{CacheBuilder, Decision, Lookup, SameText, SemanticCache};
@@ -60,6 +63,9 @@ impl Embedder for Precomputed {
     }
 }
 
+/// Where vectors come from.
+type Vectors = Arc<dyn Embedder>;
+
 /// The policies, by the name that is printed.
 fn policies() -> Vec<(&'static str, Decision)> {
     vec![
@@ -72,12 +78,31 @@ fn policies() -> Vec<(&'static str, Decision)> {
     ]
 }
 
-fn builder(vectors: &Precomputed, decision: Decision, seed: u64) -> CacheBuilder {
+fn builder(vectors: &Vectors, decision: Decision, seed: u64) -> CacheBuilder {
     SemanticCache::builder()
-        .embedder(vectors.clone())
+        .embedder(Arc::clone(vectors))
         .decision(decision)
         .judge(SameText::new())
         .seed(seed)
+}
+
+struct Arguments {
+    folder: PathBuf,
+    /// What the names of the policies begin with.
+    only: Option<String>,
+    model: Option<String>,
+}
+
+impl Arguments {
+    fn parse() -> Result<Self, Box<dyn Error>> {
+        let mut words: Vec<String> = std::env::args().skip(1).collect();
+        let option = words.iter().position(|word| word == "--model2vec");
+        let model =
+            option.map(|at| words.drain(at..).nth(1).ok_or("--model2vec needs a directory"));
+        let mut words = words.into_iter();
+        let folder = words.next().ok_or("usage: semcache_eval DIR [POLICY] [--model2vec MODEL]")?;
+        Ok(Self { folder: folder.into(), only: words.next(), model: model.transpose()? })
+    }
 }
 
 #[derive(Default)]
@@ -95,15 +120,16 @@ impl Tally {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let folder = std::env::args().nth(1).ok_or("usage: semcache_eval DIR [POLICY]")?;
-    let folder = Path::new(&folder);
+    let Arguments { folder, only, model } = Arguments::parse()?;
     let queries: Vec<Query> = lines(&folder.join("queries.jsonl"))?;
     let traps: Vec<Trap> = lines(&folder.join("traps.jsonl"))?;
-    let vectors = vectors(&fs::read(folder.join("embeddings.i8"))?, &queries, &traps)?;
+    let vectors = match model {
+        Some(model) => model2vec(Path::new(&model))?,
+        None => precomputed(&fs::read(folder.join("embeddings.i8"))?, &queries, &traps)?,
+    };
 
     let mut streams: BTreeMap<&str, Vec<&Query>> = BTreeMap::new();
     queries.iter().for_each(|query| streams.entry(&query.stream).or_default().push(query));
-    let only = std::env::args().nth(2);
     let chosen = |name: &str| only.as_deref().is_none_or(|only| name.starts_with(only));
     for (policy, decision) in policies().into_iter().filter(|(name, _)| chosen(name)) {
         for (stream, queries) in &streams {
@@ -149,7 +175,7 @@ fn report(stream: &str, policy: &str, tally: &Tally) {
 
 /// Plays a stream in several orders: a promise must not depend on luck.
 async fn orderings(
-    vectors: &Precomputed,
+    vectors: &Vectors,
     stream: &str,
     policy: &str,
     queries: &[&Query],
@@ -184,7 +210,7 @@ fn shuffled<'q>(queries: &[&'q Query], seed: u64) -> Vec<&'q Query> {
 
 /// Stores one question of each pair and asks the other.
 async fn spring(
-    vectors: &Precomputed,
+    vectors: &Vectors,
     policy: &str,
     decision: Decision,
     traps: &[Trap],
@@ -216,7 +242,7 @@ fn lines<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Vec<T>, Box<dyn Er
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
-fn vectors(bytes: &[u8], queries: &[Query], traps: &[Trap]) -> Result<Precomputed, Box<dyn Error>> {
+fn precomputed(bytes: &[u8], queries: &[Query], traps: &[Trap]) -> Result<Vectors, Box<dyn Error>> {
     let rows: Vec<&[u8]> = bytes.chunks_exact(DIMENSIONS).collect();
     let of_queries = queries.iter().map(|query| (query.e, &query.text));
     let of_traps = traps.iter().flat_map(|trap| [(trap.ea, &trap.a), (trap.eb, &trap.b)]);
@@ -226,5 +252,15 @@ fn vectors(bytes: &[u8], queries: &[Query], traps: &[Trap]) -> Result<Precompute
         let vector = row.iter().map(|&byte| f32::from(byte.cast_signed())).collect();
         vectors.insert(text.clone(), Embedding::new(vector)?);
     }
-    Ok(Precomputed(Arc::new(vectors)))
+    Ok(Arc::new(Precomputed(Arc::new(vectors))))
+}
+
+#[cfg(feature = "model2vec")]
+fn model2vec(directory: &Path) -> Result<Vectors, Box<dyn Error>> {
+    Ok(Arc::new(evenkeel::providers::Model2Vec::load(directory)?))
+}
+
+#[cfg(not(feature = "model2vec"))]
+fn model2vec(_: &Path) -> Result<Vectors, Box<dyn Error>> {
+    Err("--model2vec needs the feature of that name".into())
 }

@@ -212,7 +212,8 @@ pub enum Event<'a> {
     Cache {
         /// The call; for a semantic hit or a miss that several share, the one that had it looked for.
         call: u64,
-        /// `"exact_hit"`, `"semantic_hit"`, `"coalesced"`, `"miss"` or `"bypass"`.
+        /// `"exact_hit"`, `"semantic_hit"`, `"shared_hit"`, `"shared_semantic_hit"`, `"coalesced"`,
+        /// `"miss"` or `"bypass"`.
         outcome: &'static str,
         /// Why it was bypassed.
         why: Option<&'static str>,
@@ -322,7 +323,8 @@ pub enum Event<'a> {
     /// A store that instances share did not answer, or not what it was given.
     #[non_exhaustive]
     StoreFailed {
-        /// Which one: `"quota"`, `"cache"`, `"index"` or `"facts"`.
+        /// Which one: `"quota"`, `"cache"`, `"index"` or `"facts"`; `"cache_writes"` and
+        /// `"index_writes"` for what no call waits for.
         store: &'static str,
         /// `"unreachable"`, `"late"`, `"refused"` or `"garbled"`.
         why: &'static str,

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! and on its way it leases an endpoint by weight, is retried elsewhere where that is right, ends by
-//! its deadline, and settles exactly what it took. No proxy, no background task, no global state.
+//! its deadline, and settles exactly what it took. No proxy and no global state; nor a background
+//! task, unless instances [share](client::LlmClientBuilder::shared) what they know.
 //!
 //! # Getting started
 //!
@@ -44,8 +45,8 @@
 //! * [`report`]: who served a call, what was tried, and how long each part took.
 //! * [`remote`]: the deadline and the breaker in front of every store that instances share.
 //! * [`event`]: every decision, for an observer of yours.
-//! * [`histogram`]: how durations are distributed, as the client's statistics tell.
 //! * [`config`]: a whole client as a configuration file describes it.
+//! * [`histogram`]: how durations are distributed, as the client's statistics tell.
 //! * [`duration`]: durations as configuration files spell them, for your own files too.
 //! * [`time`] and [`rng`]: the only doors to the clock and to randomness, so that tests replay.
 //! * [`guide`]: one page for each subject, from end to end.
@@ -56,10 +57,10 @@
 //!
 //! * `openai`: `providers::OpenAi` and `providers::OpenAiEmbedder`, also for compatible servers.
 //! * `anthropic`: `providers::Anthropic`.
+//! * `redis`: `stores::redis`, what instances share on Redis or Valkey.
+//! * `tower`: `interop::tower`, a client as a service and a service as a provider.
 //! * `tracing`: `observe::tracing`, a span for each call and each attempt.
 //! * `metrics`: `observe::metrics`, through the `metrics` facade.
-//! * `tower`: `interop::tower`, a client as a service and a service as a provider.
-//! * `redis`: `stores::redis`, what instances share on Redis or Valkey.
 //! * `test-util`: `testing`, doubles and a conformance suite for your own tests.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -106,8 +107,8 @@ pub mod interop;
 #[cfg(any(feature = "tracing", feature = "metrics"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "tracing", feature = "metrics"))))]
 pub mod observe;
-#[cfg(feature = "__http")]
-#[cfg_attr(docsrs, doc(cfg(any(feature = "openai", feature = "anthropic"))))]
+#[cfg(any(feature = "__http", feature = "model2vec"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "openai", feature = "anthropic", feature = "model2vec"))))]
 pub mod providers;
 #[cfg(feature = "__stores")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
@@ -133,7 +134,7 @@ pub use client::{CompletionStream, LlmClient};
 pub use embed::{Embedder, Embedding};
 pub use error::{BuildError, Error, ErrorKind, ProviderError};
 pub use event::{Event, Observer};
-pub use options::{CacheControl, Call, CallOptions, Priority, TenantId, Timeouts};
+pub use options::{CacheControl, Call, CallOptions, HitPace, Priority, TenantId, Timeouts};
 pub use provider::{CallContext, Capabilities, Provider, provider_fn};
 pub use queue::RequestQueue;
 pub use quota::{Limits, QuotaLimiter};

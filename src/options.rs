@@ -200,6 +200,20 @@ pub enum CacheControl {
     MinSimilarity(f32),
 }
 
+/// How an answer from the cache is streamed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum HitPace {
+    /// All at once.
+    #[default]
+    AtOnce,
+    /// Its text in small pieces: the first at once, the others over the time that the answer took to
+    /// arrive when it was fetched, but never longer than the call has. At once where that time is not
+    /// known.
+    AsFetched,
+}
+
 /// How one call is to be treated. Every field has a default; see the setters of [`Call`].
 /// `Debug` shows which are set, not what callers' keys and labels say.
 #[derive(Clone, Default, PartialEq)]
@@ -215,6 +229,8 @@ pub struct CallOptions {
     pub timeouts: Option<Timeouts>,
     /// What it may take from the cache.
     pub cache: CacheControl,
+    /// How an answer from the cache is streamed; `None` means as the client does.
+    pub hit_pace: Option<HitPace>,
     /// Keys of the caller's own that limits were configured for, as name and value: such as
     /// `("project", "billing")`.
     pub quota_keys: Vec<(Arc<str>, Arc<str>)>,
@@ -250,6 +266,7 @@ impl fmt::Debug for CallOptions {
             deadline,
             timeouts,
             cache,
+            hit_pace,
             quota_keys,
             session,
             idempotency_key,
@@ -264,6 +281,7 @@ impl fmt::Debug for CallOptions {
             .field("deadline", deadline)
             .field("timeouts", timeouts)
             .field("cache", cache)
+            .field("hit_pace", hit_pace)
             .field("quota_keys", &quota_keys.len())
             .field("session", &session.is_some())
             .field("idempotency_key", &idempotency_key.is_some())
@@ -352,6 +370,13 @@ impl Call {
     #[must_use]
     pub fn cache(mut self, control: CacheControl) -> Self {
         self.options.cache = control;
+        self
+    }
+
+    /// Sets how an answer from the cache is streamed.
+    #[must_use]
+    pub fn hit_pace(mut self, pace: HitPace) -> Self {
+        self.options.hit_pace = Some(pace);
         self
     }
 

@@ -1,6 +1,7 @@
 //! What happened on the way of a call: who served it, what was tried, how long each part took.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +83,13 @@ pub enum ServedBy {
         /// The cosine of the two questions.
         similarity: f32,
     },
+    /// The cache that instances share: another one had fetched the answer to the very same.
+    SharedHit,
+    /// The cache that instances share: another one had fetched the answer to something alike.
+    SharedSemanticHit {
+        /// The cosine of the two questions.
+        similarity: f32,
+    },
     /// Another call that asked the same at the same time: its answer is this one's too.
     Coalesced,
 }
@@ -92,17 +100,24 @@ impl ServedBy {
     pub const fn endpoint(&self) -> Option<&EndpointId> {
         match self {
             Self::Endpoint(id) => Some(id),
-            Self::ExactHit | Self::SemanticHit { .. } | Self::Coalesced => None,
+            Self::ExactHit
+            | Self::SemanticHit { .. }
+            | Self::SharedHit
+            | Self::SharedSemanticHit { .. }
+            | Self::Coalesced => None,
         }
     }
 
-    /// `"endpoint"`, `"exact"`, `"semantic"` or `"coalesced"`, for events and metrics.
+    /// `"endpoint"`, `"exact"`, `"semantic"`, `"shared"`, `"shared_semantic"` or `"coalesced"`, for
+    /// events and metrics.
     #[must_use]
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Endpoint(_) => "endpoint",
             Self::ExactHit => "exact",
             Self::SemanticHit { .. } => "semantic",
+            Self::SharedHit => "shared",
+            Self::SharedSemanticHit { .. } => "shared_semantic",
             Self::Coalesced => "coalesced",
         }
     }
@@ -114,8 +129,120 @@ impl fmt::Display for ServedBy {
             Self::Endpoint(id) => write!(f, "{id}"),
             Self::ExactHit => f.write_str("an exact hit"),
             Self::SemanticHit { similarity } => write!(f, "a hit of similarity {similarity:.3}"),
+            Self::SharedHit => f.write_str("an exact hit of another instance"),
+            Self::SharedSemanticHit { similarity } => {
+                write!(f, "another instance's hit of similarity {similarity:.3}")
+            }
             Self::Coalesced => f.write_str("another call"),
         }
+    }
+}
+
+/// Names one hit of the cache. `Display`, `FromStr` and serde carry it as a short text to whoever judges
+/// the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HitId {
+    pub(crate) entry: u64,
+    pub(crate) judged: Judged,
+}
+
+/// What a hit can be held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Judged {
+    /// The answer itself.
+    Answer,
+    /// That the questions were taken for alike.
+    Pair {
+        /// Of the similarity.
+        bits: u32,
+        words: WordsWere,
+    },
+}
+
+/// How the words of two questions that were taken for alike compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum WordsWere {
+    NotRead,
+    Same,
+    Substituted,
+    Other,
+}
+
+impl WordsWere {
+    const LETTERS: [(char, Self); 4] =
+        [('t', Self::NotRead), ('w', Self::Same), ('s', Self::Substituted), ('o', Self::Other)];
+
+    fn letter(self) -> char {
+        Self::LETTERS.iter().find(|(_, words)| *words == self).map_or('t', |(letter, _)| *letter)
+    }
+
+    fn of_letter(letter: char) -> Option<Self> {
+        Self::LETTERS.iter().find(|(known, _)| *known == letter).map(|(_, words)| *words)
+    }
+}
+
+impl fmt::Display for HitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.entry)?;
+        match self.judged {
+            Judged::Answer => Ok(()),
+            Judged::Pair { bits, words } => write!(f, "{}{bits:08x}", words.letter()),
+        }
+    }
+}
+
+/// A text that names no hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the name of a cache hit")]
+#[non_exhaustive]
+pub struct NotAHitId;
+
+impl FromStr for HitId {
+    type Err = NotAHitId;
+
+    fn from_str(text: &str) -> Result<Self, NotAHitId> {
+        let (entry, rest) = text.split_at_checked(16).ok_or(NotAHitId)?;
+        let entry = u64::from_str_radix(entry, 16).map_err(|_| NotAHitId)?;
+        let mut letters = rest.chars();
+        let judged = match letters.next() {
+            None => Judged::Answer,
+            Some(letter) => {
+                let words = WordsWere::of_letter(letter).ok_or(NotAHitId)?;
+                let bits = u32::from_str_radix(letters.as_str(), 16).map_err(|_| NotAHitId)?;
+                Judged::Pair { bits, words }
+            }
+        };
+        let known = Self { entry, judged };
+        // Not a number is in no range. A cosine may be a rounding above 1.
+        match known.similarity() {
+            Some(similarity) if !(-1.0..=1.01).contains(&similarity) => Err(NotAHitId),
+            _ => Ok(known),
+        }
+    }
+}
+
+impl HitId {
+    /// How near the questions were; `None` where they were the same.
+    pub(crate) const fn similarity(self) -> Option<f32> {
+        match self.judged {
+            Judged::Answer => None,
+            Judged::Pair { bits, .. } => Some(f32::from_bits(bits)),
+        }
+    }
+}
+
+impl TryFrom<String> for HitId {
+    type Error = NotAHitId;
+
+    fn try_from(text: String) -> Result<Self, NotAHitId> {
+        text.parse()
+    }
+}
+
+impl From<HitId> for String {
+    fn from(id: HitId) -> Self {
+        id.to_string()
     }
 }
 
@@ -251,9 +378,8 @@ pub struct CallReport {
     /// estimated. `None` where no price is known.
     pub cost: Option<Cost>,
     /// Names the hit where the cache answered, for
-    /// [`report_wrong`](crate::cache::SemanticCache::report_wrong): it reads as a
-    /// [`HitId`](crate::cache::HitId).
-    pub hit: Option<String>,
+    /// [`report_wrong`](crate::cache::SemanticCache::report_wrong).
+    pub hit: Option<HitId>,
 }
 
 impl CallReport {
@@ -286,6 +412,36 @@ impl CallReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_hit_survives_its_text() {
+        let pair = |(_, words)| Judged::Pair { bits: 0.9375_f32.to_bits(), words };
+        let judged = [Judged::Answer].into_iter().chain(WordsWere::LETTERS.map(pair));
+        for judged in judged {
+            let hit = HitId { entry: 0x0123_4567_89ab_cdef, judged };
+            assert_eq!(hit.to_string().parse(), Ok(hit));
+            let json = serde_json::to_string(&hit).unwrap();
+            assert_eq!(json, format!("\"{hit}\""));
+            assert_eq!(serde_json::from_str::<HitId>(&json).unwrap(), hit);
+        }
+    }
+
+    #[test]
+    fn other_texts_name_no_hit() {
+        for text in [
+            "",
+            "12",
+            "0123456789abcdex",
+            "0123456789abcdefz3f800000",
+            "0123456789abcdeft",
+            "0123456789abcdeftffffffff",
+            "0123456789abcdeft7f800000",
+            "\u{e9}123456789abcdeft3f800000",
+        ] {
+            assert_eq!(text.parse::<HitId>(), Err(NotAHitId), "{text}");
+            assert!(serde_json::from_value::<HitId>(text.into()).is_err());
+        }
+    }
 
     #[test]
     fn the_trail_keeps_order() {

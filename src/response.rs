@@ -1,6 +1,7 @@
 //! What a provider answered, and what a call returns.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -136,8 +137,9 @@ impl fmt::Debug for ChatResponse {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Completion {
-    /// The answer.
-    pub response: ChatResponse,
+    /// The answer, which a cache may be serving to others as well: shared, so that a hit copies
+    /// nothing of it. [`into_response`](Self::into_response) gives one's own.
+    pub response: Arc<ChatResponse>,
     /// Who served it, what was tried, and how long it took.
     pub report: CallReport,
 }
@@ -145,8 +147,14 @@ pub struct Completion {
 impl Completion {
     /// `response`, which came about as `report` says.
     #[must_use]
-    pub const fn new(response: ChatResponse, report: CallReport) -> Self {
-        Self { response, report }
+    pub fn new(response: impl Into<Arc<ChatResponse>>, report: CallReport) -> Self {
+        Self { response: response.into(), report }
+    }
+
+    /// The answer as one's own. Copies it where others have it too.
+    #[must_use]
+    pub fn into_response(self) -> ChatResponse {
+        Arc::unwrap_or_clone(self.response)
     }
 
     /// The text of the answer.

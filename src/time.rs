@@ -1,4 +1,4 @@
-//! The only door to the clock.
+//! The only door to the clock, and to what runs beside the calls.
 //!
 //! Every duration the crate measures or waits for goes through here, and from here to tokio's
 //! clock. Under `#[tokio::test(start_paused = true)]` the whole crate therefore runs on virtual
@@ -40,6 +40,17 @@ pub fn sleep_until(at: Instant) -> Sleep {
 /// The future is polled before the clock is looked at, so work that is ready at the deadline counts.
 pub async fn until<F: Future>(at: Instant, future: F) -> Option<F::Output> {
     tokio::time::timeout_at(at, future).await.ok()
+}
+
+/// Runs `task` beside everything else, on the runtime of whoever calls; `false` where there is none.
+///
+/// For work that outlives the call it comes from: what a call owes a store that others share. Nothing
+/// that a caller waits for may run so, for dropping a future has to be a complete cancellation. The
+/// task has to end by itself.
+#[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
+pub(crate) fn run_beside(task: impl Future<Output = ()> + Send + 'static) -> bool {
+    let runtime = tokio::runtime::Handle::try_current();
+    runtime.map(|runtime| drop(runtime.spawn(task))).is_ok()
 }
 
 /// `at + by`, or the [far future](FAR_FUTURE) where the sum cannot be represented.

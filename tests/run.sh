@@ -14,6 +14,8 @@ readonly NODE_FLOOR=20.15
 readonly NODE_PINNED=22.23.3
 # Speaks the OpenAI and Anthropic wires from fixtures; the wire tests talk to it over loopback.
 readonly AIMOCK_PINNED=1.43.0
+# OpenAI's own client, which the example gateway must serve.
+readonly OPENAI_SDK_PINNED=3.54.0
 readonly MOST_CRATES=49
 
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}"
@@ -38,6 +40,8 @@ set_up() {
   need_node
   need_aimock
   need_promtool
+  need_openai_sdk
+  need_redis
 }
 
 run_checks() {
@@ -57,7 +61,10 @@ run_checks() {
   check "multi_tenant runs" cargo run --quiet --example multi_tenant
   check "observability runs" cargo run --quiet --example observability --features metrics
   check "benchmarks build" cargo bench --no-run --all-features
-  check "comparison with peers" peers
+  # Only built and tested: it is measured on request (cargo bench --bench ratios), for a busy machine
+  # must not fail the checks.
+  check "comparison with peers" apart benches/peers
+  check "gateway" apart examples/gateway
 }
 
 # --- set-up ---------------------------------------------------------------------------------------
@@ -137,6 +144,37 @@ need_promtool() {
   [ -x "$EVENKEEL_PROMTOOL" ] || die "the package prometheus holds no promtool"
 }
 
+# The environment is kept, so that later runs need no network for it.
+need_openai_sdk() {
+  local folder="$TOOLS/openai-sdk" log="$TOOLS/openai-sdk.log"
+  local stamp="$folder/installed-$OPENAI_SDK_PINNED"
+  export EVENKEEL_SDK_PYTHON="$folder/bin/python"
+  if [ -e "$stamp" ]; then
+    say "openai $OPENAI_SDK_PINNED for Python is there"
+    return
+  fi
+  # Debian's python3 comes without what makes environments.
+  python3 -c "import venv, ensurepip" 2>/dev/null || apt_install python3 python3-venv
+  say "installing openai $OPENAI_SDK_PINNED for Python"
+  rm -rf "$folder"
+  python3 -m venv "$folder" >"$log" 2>&1 || die_with "$log" "python3 cannot make an environment"
+  "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
+    "openai==$OPENAI_SDK_PINNED" >>"$log" 2>&1 \
+    || die_with "$log" "installing openai from PyPI failed (is the network reachable?)"
+  touch "$stamp"
+}
+
+# The tests start servers of their own; the one that the package starts is in nobody's way but idle.
+need_redis() {
+  if ! command -v redis-server >/dev/null; then
+    apt_install redis-server
+    if [ -d /run/systemd/system ]; then
+      systemctl disable --now redis-server >/dev/null 2>&1 || say "could not stop the redis-server service"
+    fi
+  fi
+  say "$(redis-server --version | cut -d' ' -f1-3)"
+}
+
 npm_install() { # folder under the tools, package, version
   local folder="$TOOLS/$1" stamp="$TOOLS/$1/installed-$3"
   if [ -e "$stamp" ]; then
@@ -202,13 +240,15 @@ models() {
     cargo test --lib --release --target-dir "$CARGO_TARGET_DIR/loom" loom_
 }
 
-# The comparison lives in a crate of its own, so that peers are no dependencies of ours. It is only
-# measured on request (cargo bench --bench ratios): a busy machine must not fail the checks.
-peers() {
-  local manifest=benches/peers/Cargo.toml
-  cargo fmt --manifest-path "$manifest" --check
-  cargo clippy --manifest-path "$manifest" --all-targets -- -D warnings
-  cargo test --manifest-path "$manifest"
+# What needs crates that are no dependencies of ours lives in crates of its own.
+apart() { # folders
+  local folder manifest
+  for folder in "$@"; do
+    manifest="$folder/Cargo.toml"
+    cargo fmt --manifest-path "$manifest" --check
+    cargo clippy --manifest-path "$manifest" --all-targets -- -D warnings
+    cargo test --manifest-path "$manifest"
+  done
 }
 
 # --- running and saying ---------------------------------------------------------------------------

@@ -83,3 +83,26 @@ impl Hearsay {
         self.ends > after(now, IN_TRANSIT)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::now;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn what_an_answer_on_its_way_makes_seem_later_is_nothing_new() {
+        let (now, rng, mut hearsay) = (now(), Rng::from_seed(1), None);
+        let mut hear = |own, ends| {
+            let told = Told { why: ErrorKind::RateLimited, ends };
+            Hearsay::hear(&mut hearsay, own, told, (now, SECOND), &rng)
+        };
+        let ends = now + 60 * SECOND;
+        let own = Some(Block { since: now, until: ends, why: ErrorKind::RateLimited });
+        assert!(!hear(own, ends + IN_TRANSIT) && hear(own, ends + IN_TRANSIT * 2));
+        assert!(!hear(None, ends + IN_TRANSIT * 3) && hear(None, ends + IN_TRANSIT * 4));
+        assert!(!hear(None, ends), "never shorter");
+        assert!(!hear(None, now), "it is over");
+    }
+}

@@ -468,6 +468,20 @@ mod tests {
     }
 
     #[test]
+    fn a_success_after_what_was_told_leaves_nothing_to_clear() {
+        let mut bench = Bench::new();
+        let told = Told { why: ErrorKind::RateLimited, ends: bench.now + DISABLED_SPREAD };
+        assert!(bench.state.hear_cooling(Some(0), told, bench.now, &bench.rng));
+        assert!(bench.state.hear_disabled(Some(told), bench.now, &bench.rng));
+        assert_eq!(bench.state.trouble(), Trouble::ALL);
+        bench.note(0, &Outcome::new(End::Success));
+        assert_eq!(bench.state.trouble(), Trouble::ALL, "its attempt had begun before");
+        bench.now = told.ends + DISABLED_SPREAD;
+        bench.note(0, &Outcome::new(End::Success));
+        assert_eq!(bench.state.trouble(), Trouble::NONE);
+    }
+
+    #[test]
     fn a_shorter_cooldown_never_replaces_a_longer_one() {
         let mut bench = Bench::new();
         bench.fail(0, &rate_limited(Duration::from_secs(300)));

@@ -1,5 +1,6 @@
 //! What is stored: an answer, and what it was worth.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use crate::usage::Cost;
 #[non_exhaustive]
 pub struct StoredAnswer {
     /// The answer, without what belonged to the call that fetched it: rate limits and raw JSON.
-    pub response: ChatResponse,
+    pub response: Arc<ChatResponse>,
     /// What it cost to fetch, and what each hit saves; `None` where no price is known.
     #[serde(default)]
     pub cost: Option<Cost>,
@@ -26,10 +27,15 @@ pub struct StoredAnswer {
 }
 
 impl StoredAnswer {
-    /// An answer of unknown worth.
+    /// An answer of unknown worth. One that is shared is copied only where something has to be taken
+    /// out of it.
     #[must_use]
-    pub fn new(response: ChatResponse) -> Self {
-        let response = ChatResponse { rate_limits: None, raw: None, ..response };
+    pub fn new(response: impl Into<Arc<ChatResponse>>) -> Self {
+        let mut response = response.into();
+        if response.rate_limits.is_some() || response.raw.is_some() {
+            let own = Arc::make_mut(&mut response);
+            (own.rate_limits, own.raw) = (None, None);
+        }
         Self { response, cost: None, ttft: None, total: None }
     }
 
@@ -51,9 +57,11 @@ impl StoredAnswer {
     /// Bytes of memory, those on the heap included.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let ChatResponse { id, model, content, request_id, .. } = &self.response;
+        let ChatResponse { id, model, content, request_id, .. } = &*self.response;
         let names = [id, model, request_id].into_iter().flatten().map(String::capacity);
-        size_of::<Self>() + names.sum::<usize>() + content.iter().map(part_bytes).sum::<usize>()
+        // With the two counts of an `Arc`.
+        let shells = size_of::<Self>() + size_of::<ChatResponse>() + 2 * size_of::<usize>();
+        shells + names.sum::<usize>() + content.iter().map(part_bytes).sum::<usize>()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Putting a cache together.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::cache::admission::AdmissionPolicy;
@@ -11,6 +11,7 @@ use crate::cache::inner::{Inner, Policies};
 use crate::cache::key::{Normalizer, Scope, Secret};
 use crate::cache::partitions::Partitions;
 use crate::cache::semantic_cache::SemanticCache;
+use crate::cache::shared::{CacheStore, FleetFlight, VectorIndex};
 use crate::cache::stats::Counters;
 use crate::cache::store::{Bounds, MemoryStore};
 use crate::embed::Embedder;
@@ -33,6 +34,10 @@ pub struct CacheBuilder {
     bounds: Bounds,
     most_partitions: usize,
     ttl: Option<Duration>,
+    secret: Option<[u8; 32]>,
+    store: Option<Arc<dyn CacheStore>>,
+    index: Option<Arc<dyn VectorIndex>>,
+    flight: Option<FleetFlight>,
     seed: Option<u64>,
 }
 
@@ -51,6 +56,10 @@ impl Default for CacheBuilder {
             bounds: Bounds { entries: 100_000, bytes: 256 << 20, share: 0.5 },
             most_partitions: 10_000,
             ttl: Some(Duration::from_secs(24 * 60 * 60)),
+            secret: None,
+            store: None,
+            index: None,
+            flight: None,
             seed: None,
         }
     }
@@ -155,6 +164,43 @@ impl CacheBuilder {
         self
     }
 
+    /// Sets what makes the hashes of this cache: all instances that share answers need the same one,
+    /// and nobody else may know it. Random bytes, kept like a password. Default a secret of its own.
+    ///
+    /// A snapshot that was saved under another secret is loaded without its entries.
+    pub const fn secret(mut self, secret: [u8; 32]) -> Self {
+        self.secret = Some(secret);
+        self
+    }
+
+    /// Shares answers with all instances that have this store and the same
+    /// [secret](Self::secret). What this cache does not have is looked for there, for 15 ms at the
+    /// most, and kept here for a minute; what was fetched is put there, which no call waits for.
+    ///
+    /// A store that fails, hangs or makes no sense makes misses, never errors. See
+    /// [`cache::shared`](crate::cache::shared).
+    pub fn shared(mut self, store: impl CacheStore) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Looks for similar questions in this index too, which all instances share, for 50 ms at the
+    /// most. What it finds goes through the same [decision](Self::decision). Needs a
+    /// [shared store](Self::shared), through which answers are taken back, and an
+    /// [embedder](Self::embedder).
+    pub fn shared_index(mut self, index: impl VectorIndex) -> Self {
+        self.index = Some(Arc::new(index));
+        self
+    }
+
+    /// Lets one instance fetch an answer where several are asked the same at once, and the others wait
+    /// for it. Off unless set here: it costs two more looks into the shared store for each miss. Without
+    /// a shared store it does nothing.
+    pub const fn fleet_flight(mut self, flight: FleetFlight) -> Self {
+        self.flight = Some(flight);
+        self
+    }
+
     /// Makes the lots of audits repeatable.
     pub const fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -170,9 +216,12 @@ impl CacheBuilder {
         self.build_with(Secret::random())
     }
 
+    /// With this secret, unless one was given.
     pub(crate) fn build_with(self, secret: Secret) -> Result<SemanticCache, BuildError> {
         self.validate()?;
+        let secret = self.secret.as_ref().map_or(secret, Secret::given);
         let timeout = self.embed_timeout;
+        let (given, store, index) = (self.secret.is_some(), self.store, self.index);
         let inner = Inner {
             secret,
             policies: Policies {
@@ -181,6 +230,8 @@ impl CacheBuilder {
                 decision: self.decision,
                 audits: self.audits,
                 ttl: self.ttl,
+                flight: self.flight,
+                may_share: given,
             },
             embedder: self.embedder.map(|embedder| Guarded::new(embedder, timeout)),
             judge: self.judge,
@@ -189,10 +240,17 @@ impl CacheBuilder {
             store: MemoryStore::new(self.bounds),
             partitions: Partitions::new(self.most_partitions),
             grey: Mutex::default(),
+            tiers: OnceLock::new(),
+            origins: Mutex::default(),
             counters: Counters::default(),
             rng: self.seed.map_or_else(Rng::from_entropy, Rng::from_seed),
         };
-        Ok(SemanticCache::from_parts(Arc::new(inner), self.scope))
+        let cache = SemanticCache::from_parts(Arc::new(inner), self.scope);
+        match store {
+            Some(store) => cache.share(store, index).map(|()| cache),
+            None if index.is_some() => Err(unshared_index()),
+            None => Ok(cache),
+        }
     }
 
     fn validate(&self) -> Result<(), BuildError> {
@@ -209,6 +267,9 @@ impl CacheBuilder {
         }
         part("max_share", self.bounds.share, f64::MIN_POSITIVE)?;
         part("audits", self.audits, 0.0)?;
+        if self.flight.is_some_and(|flight| flight.lease.is_zero()) {
+            return Err(BuildError::new("fleet_flight.lease", "must be above zero"));
+        }
         self.validate_hooks()
     }
 
@@ -228,6 +289,10 @@ impl CacheBuilder {
     }
 }
 
+fn unshared_index() -> BuildError {
+    BuildError::new("shared_index", "answers are taken back through a shared store: give one too")
+}
+
 fn part(field: &'static str, value: f64, least: f64) -> Result<(), BuildError> {
     if (least..=1.0).contains(&value) {
         Ok(())
@@ -243,6 +308,7 @@ impl fmt::Debug for CacheBuilder {
             .field("decision", &self.decision)
             .field("scope", &self.scope)
             .field("bounds", &self.bounds)
+            .field("shared", &self.store.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -2,21 +2,24 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::cache::admission::{AdmissionPolicy, NotStored};
 use crate::cache::answer::StoredAnswer;
 use crate::cache::decision::{AnswerJudge, Decision, Rule, Verification, Verifier};
 use crate::cache::embedding::Guarded;
+use crate::cache::exchange::Origin;
 use crate::cache::key::{Normalizer, PartitionKey, Secret};
 use crate::cache::lexical::Words;
-use crate::cache::lookup::{HitId, Judged, Ticket};
+use crate::cache::lookup::{Ticket, difference};
 use crate::cache::partitions::{Partitions, vector_bytes};
 use crate::cache::search::GreyPair;
+use crate::cache::shared::{FleetFlight, Tiers};
 use crate::cache::stats::{Counters, count};
 use crate::cache::store::{Entry, EntryId, MemoryStore, Removed};
 use crate::embed::Embedding;
+use crate::report::{HitId, Judged};
 use crate::rng::Rng;
 use crate::sync::Mutex;
 use crate::time::{FAR_FUTURE, Instant, after};
@@ -33,6 +36,10 @@ pub(crate) struct Inner {
     pub(crate) partitions: Partitions,
     /// Pairs that wait for the verifier.
     pub(crate) grey: Mutex<VecDeque<GreyPair>>,
+    /// The stores that instances share.
+    pub(crate) tiers: OnceLock<Arc<Tiers>>,
+    /// Where copies of shared answers came from.
+    pub(crate) origins: Mutex<VecDeque<(EntryId, Origin)>>,
     pub(crate) counters: Counters,
     pub(crate) rng: Rng,
 }
@@ -45,19 +52,26 @@ pub(crate) struct Policies {
     pub(crate) decision: Decision,
     pub(crate) audits: f64,
     pub(crate) ttl: Option<Duration>,
+    pub(crate) flight: Option<FleetFlight>,
+    /// Whether the secret is one that other instances may have.
+    pub(crate) may_share: bool,
 }
 
 impl Inner {
     pub(crate) fn store(
         &self,
-        ticket: Ticket,
+        mut ticket: Ticket,
         answer: StoredAnswer,
         now: Instant,
     ) -> Result<(), NotStored> {
+        // Given back when the answer has lined up: who leads next finds it.
+        let _lead = ticket.lead.take();
         let stored = self.admit(&ticket, &answer).and_then(|()| {
             self.learn_from_miss(&ticket, &answer);
+            let answer = Arc::new(answer);
+            self.share(&ticket, &answer);
             let expires = after(now, self.policies.ttl.unwrap_or(FAR_FUTURE));
-            self.put(ticket, Arc::new(answer), now, expires)
+            self.put(ticket, answer, now, expires)
         });
         count(if stored.is_ok() { &self.counters.stored } else { &self.counters.not_stored });
         stored
@@ -77,17 +91,40 @@ impl Inner {
         now: Instant,
         expires: Instant,
     ) -> Result<(), NotStored> {
-        let Ticket { print, question, similar, tags, embedding, words, .. } = ticket;
+        let Ticket { print, question, similar, tags, stamped, embedding, words, .. } = ticket;
         let partition = similar.then_some(print.partition);
         let bytes = Entry::weight(&answer, question.as_deref(), tags.len());
         let (key, scope) = (print.exact, print.scope);
-        let entry =
-            Entry { key, scope, partition, question, words: None, answer, tags, expires, bytes };
-        let id = self.insert(entry, now).ok_or(NotStored::TooLarge)?;
+        let entry = Entry {
+            key,
+            scope,
+            partition,
+            question,
+            words: None,
+            answer,
+            tags,
+            stamped,
+            expires,
+            bytes,
+        };
+        let kept = self.keep(entry, embedding.as_ref(), words, now);
+        kept.map(drop).ok_or(NotStored::TooLarge)
+    }
+
+    /// Stores an entry and lets similar questions find it; `None` when it can never fit.
+    pub(crate) fn keep(
+        &self,
+        entry: Entry,
+        vector: Option<&Embedding>,
+        words: Option<Arc<Words>>,
+        now: Instant,
+    ) -> Option<EntryId> {
+        let partition = entry.partition;
+        let id = self.insert(entry, now)?;
         if let Some(partition) = partition {
-            self.make_findable(partition, id, embedding.as_ref(), words, now);
+            self.make_findable(partition, id, vector, words, now);
         }
-        Ok(())
+        Some(id)
     }
 
     pub(crate) fn insert(&self, entry: Entry, now: Instant) -> Option<EntryId> {
@@ -168,23 +205,34 @@ impl Inner {
     }
 
     /// Takes an answer back: altogether where it was wrong itself, else from all similar questions.
+    /// Other instances are told.
     pub(crate) fn report_wrong(&self, hit: HitId, now: Instant) -> bool {
-        let known = match hit.how {
-            Judged::Answer => self.forget(self.store.remove(hit.entry).into_iter().collect()) > 0,
-            Judged::Pair { similarity, difference } => {
-                if let Some(difference) = difference {
-                    self.rule.lock().learn(difference, similarity, false);
-                }
-                let alive = self.store.view(hit.entry, now, |_| ()).is_some();
-                let partition = self.store.seclude(hit.entry);
-                partition.inspect(|partition| self.partitions.remove(*partition, hit.entry));
-                alive
-            }
-        };
+        let entry = EntryId(hit.entry);
+        let origin = self.origin(entry);
+        if let Some(origin) = origin {
+            self.unshare(origin, matches!(hit.judged, Judged::Answer));
+        }
+        let here = self.report_wrong_here(entry, hit.judged, now);
+        let known = here || origin.is_some();
         if known {
             count(&self.counters.reported_wrong);
         }
         known
+    }
+
+    fn report_wrong_here(&self, entry: EntryId, judged: Judged, now: Instant) -> bool {
+        match judged {
+            Judged::Answer => self.forget(self.store.remove(entry).into_iter().collect()) > 0,
+            Judged::Pair { bits, words } => {
+                if let Some(difference) = difference(words) {
+                    self.rule.lock().learn(difference, f32::from_bits(bits), false);
+                }
+                let alive = self.store.view(entry, now, |_| ()).is_some();
+                let partition = self.store.seclude(entry);
+                partition.inspect(|partition| self.partitions.remove(*partition, entry));
+                alive
+            }
+        }
     }
 }
 

@@ -51,6 +51,7 @@ mod answer;
 mod builder;
 mod decision;
 mod embedding;
+mod exchange;
 pub mod flight;
 mod inner;
 mod key;
@@ -66,6 +67,7 @@ mod snapshot;
 mod stats;
 mod store;
 
+pub use crate::report::{HitId, NotAHitId};
 pub use admission::{AdmissionPolicy, Bypass, NotStored};
 pub use answer::StoredAnswer;
 pub use builder::CacheBuilder;
@@ -73,7 +75,8 @@ pub use decision::{AnswerJudge, Decision, Grey, SameText, Verification, Verifier
 pub use key::{Normalizer, Scope};
 pub use lexical::{Conflict, Difference};
 pub use lexical_embedder::LexicalEmbedder;
-pub use lookup::{Hit, HitId, HitKind, Lookup, NotAHitId, Ticket};
+pub use lookup::{Hit, HitKind, Lookup, Ticket, Tier};
+pub(crate) use replay::Player;
 pub use replay::Replay;
 pub use semantic_cache::{Invalidate, SemanticCache};
 pub use snapshot::{SnapshotError, SnapshotFault};

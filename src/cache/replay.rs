@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures::{FutureExt, Stream, StreamExt};
+use futures::stream::poll_fn;
+use futures::{FutureExt, StreamExt};
 
 use crate::cache::answer::StoredAnswer;
 use crate::chunk::{Chunk, ChunkStream};
-use crate::error::ProviderError;
+use crate::response::ChatResponse;
 use crate::time::{Instant, Sleep, after, now, sleep_until};
 
 /// How fast a stored answer is streamed.
@@ -51,53 +52,94 @@ impl Replay {
     /// A paced stream, when polled outside a tokio runtime that has its timer enabled.
     #[must_use]
     pub fn stream(self, answer: &Arc<StoredAnswer>) -> ChunkStream {
-        let chunks = Chunk::from_response(answer.response.clone());
-        match self {
-            Self::Burst => futures::stream::iter(chunks.map(Ok)).boxed(),
-            Self::Paced { first, between } => {
-                let pieces = chunks.flat_map(pieces).collect();
-                Paced { pieces, next: after(now(), first), between, sleep: None }.boxed()
-            }
-        }
+        let mut player = Player::new(self, ChatResponse::clone(&answer.response), now());
+        poll_fn(move |cx| player.poll_chunk(cx).map(|chunk| chunk.map(Ok))).boxed()
     }
 }
 
-/// Text in pieces of whole characters; everything else whole.
-fn pieces(chunk: Chunk) -> Vec<Chunk> {
-    let Chunk::Text { index, text } = chunk else { return vec![chunk] };
-    let mut pieces = Vec::with_capacity(text.len() / PIECE_BYTES + 1);
-    let mut rest = &*text;
-    while rest.len() > PIECE_BYTES {
-        let at = (PIECE_BYTES..rest.len()).find(|&at| rest.is_char_boundary(at));
-        let (piece, after) = rest.split_at(at.unwrap_or(rest.len()));
-        pieces.push(Chunk::text(index, piece));
-        rest = after;
-    }
-    pieces.push(Chunk::text(index, rest));
-    pieces
+/// An answer that is being streamed again.
+#[derive(Debug)]
+pub(crate) struct Player {
+    chunks: VecDeque<Chunk>,
+    /// How much of the first chunk's text was handed out.
+    played: usize,
+    /// `None` where nothing is held back.
+    pace: Option<Pace>,
 }
 
-/// Holds content back until its time.
-struct Paced {
-    pieces: VecDeque<Chunk>,
+#[derive(Debug)]
+struct Pace {
+    /// Content is held back until then.
     next: Instant,
     between: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl Stream for Paced {
-    type Item = Result<Chunk, ProviderError>;
+impl Player {
+    pub(crate) fn new(replay: Replay, response: ChatResponse, now: Instant) -> Self {
+        let pace = match replay {
+            Replay::Burst => None,
+            Replay::Paced { first, between } => {
+                Some(Pace { next: after(now, first), between, sleep: None })
+            }
+        };
+        Self { chunks: Chunk::from_response(response).collect(), played: 0, pace }
+    }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let is_content = self.pieces.front().is_some_and(Chunk::is_content);
-        if is_content {
-            let at = self.next;
+    /// Plays fast enough that nothing is held back until `deadline`.
+    pub(crate) fn ending_before(mut self, deadline: Instant) -> Self {
+        if let Some(pace) = &mut self.pace {
+            let pieces: usize = self.chunks.iter().map(|chunk| pieces(chunk.as_text())).sum();
+            let left = deadline.saturating_duration_since(pace.next);
+            pace.between = pace.between.min(left / u32::try_from(pieces).unwrap_or(u32::MAX));
+        }
+        self
+    }
+
+    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
+        let Some(pace) = &mut self.pace else { return Poll::Ready(self.chunks.pop_front()) };
+        if self.chunks.front().is_some_and(Chunk::is_content) {
+            ready!(pace.poll_next(cx));
+        }
+        Poll::Ready(self.next_piece())
+    }
+
+    /// Of a text, the next piece of whole characters; everything else whole.
+    fn next_piece(&mut self) -> Option<Chunk> {
+        if let Some(Chunk::Text { index, text }) = self.chunks.front() {
+            let rest = &text[self.played..];
+            let end = (PIECE_BYTES..rest.len()).find(|&end| rest.is_char_boundary(end));
+            if let Some(end) = end {
+                self.played += end;
+                return Some(Chunk::text(*index, &rest[..end]));
+            }
+        }
+        let played = std::mem::take(&mut self.played);
+        let mut last = self.chunks.pop_front()?;
+        if let Chunk::Text { text, .. } = &mut last {
+            text.drain(..played);
+        }
+        Some(last)
+    }
+}
+
+/// How many pieces a chunk is played in.
+fn pieces(text: Option<&str>) -> usize {
+    text.map_or(1, |text| text.len().div_ceil(PIECE_BYTES).max(1))
+}
+
+impl Pace {
+    /// Ready when the next piece is due. What is due already asks no timer, which counts whole
+    /// milliseconds.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let at = self.next;
+        if now() < at {
             let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
             ready!(sleep.poll_unpin(cx));
-            self.sleep = None;
-            self.next = after(at, self.between);
         }
-        Poll::Ready(self.pieces.pop_front().map(Ok))
+        self.sleep = None;
+        self.next = after(at, self.between);
+        Poll::Ready(())
     }
 }
 
@@ -105,7 +147,6 @@ impl Stream for Paced {
 mod tests {
     use super::*;
     use crate::chunk::Accumulator;
-    use crate::response::ChatResponse;
 
     fn answer() -> Arc<StoredAnswer> {
         let text =
@@ -132,16 +173,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_burst_is_the_answer_at_once() {
         let (response, first, total) = play(Replay::Burst).await;
-        assert_eq!(response, answer().response);
+        assert_eq!(response, *answer().response);
         assert_eq!((first, total), (Duration::ZERO, Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_paced_replay_takes_as_long_as_the_first_time() {
         let (response, first, total) = play(Replay::as_fetched(&answer())).await;
-        assert_eq!(response, answer().response);
+        assert_eq!(response, *answer().response);
         assert_eq!(first.as_millis(), 300);
         assert!((750..=1_000).contains(&total.as_millis()), "{total:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replay_is_fast_enough_for_its_deadline() {
+        let begin = now();
+        let slow = Replay::Paced { first: Duration::ZERO, between: Duration::from_secs(60) };
+        let response = ChatResponse::clone(&answer().response);
+        let deadline = after(begin, Duration::from_secs(1));
+        let mut player = Player::new(slow, response, begin).ending_before(deadline);
+        while std::future::poll_fn(|cx| player.poll_chunk(cx)).await.is_some() {}
+        let took = now() - begin;
+        assert!((300..1_000).contains(&took.as_millis()), "{took:?}");
     }
 
     #[test]

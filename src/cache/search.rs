@@ -11,13 +11,15 @@ use crate::cache::embedding::Guarded;
 use crate::cache::inner::Inner;
 use crate::cache::key::PartitionKey;
 use crate::cache::lexical::{Difference, Words};
-use crate::cache::lookup::{Hit, HitId, HitKind, Judged, Neighbour, Ticket};
-use crate::cache::partitions::Partition;
+use crate::cache::lookup::{Hit, HitKind, Neighbour, Ticket, Tier, judged};
+use crate::cache::partitions::{Partition, Waiting};
+use crate::cache::shared::{SharedEntry, Stamped};
 use crate::cache::stats::count;
 use crate::cache::store::{self, Entry, EntryId};
 use crate::embed::Embedding;
+use crate::report::HitId;
 use crate::time::{Instant, after, now, until};
-use crate::vector::Match;
+use crate::vector::{Match, dot};
 
 /// How many of the nearest are looked at: the nearest may conflict and the next one not.
 const CANDIDATES: usize = 4;
@@ -30,12 +32,18 @@ const MOST_GREY: usize = 256;
 
 /// A stored question near the one that is asked.
 struct Candidate {
-    id: EntryId,
+    place: Place,
     similarity: f32,
     /// `None` where the decision does not look at words.
     difference: Option<Difference>,
     question: Arc<str>,
     answer: Arc<StoredAnswer>,
+}
+
+/// Where a candidate lies.
+enum Place {
+    Here(EntryId),
+    Elsewhere(Box<(SharedEntry, Stamped)>),
 }
 
 impl Candidate {
@@ -47,9 +55,9 @@ impl Candidate {
         HitKind::Similar { similarity: self.similarity, difference: self.difference }
     }
 
-    fn into_hit(self, how: HitKind) -> Hit {
-        let judged = Judged::Pair { similarity: self.similarity, difference: self.difference };
-        Hit { answer: self.answer, how, id: HitId { entry: self.id, how: judged } }
+    fn into_hit(self, (entry, tier): (EntryId, Tier), how: HitKind) -> Hit {
+        let judged = judged(self.similarity, self.difference);
+        Hit { answer: self.answer, how, tier, id: HitId { entry: entry.0, judged } }
     }
 }
 
@@ -65,37 +73,84 @@ pub(crate) struct GreyPair {
 enum Found {
     Hit(Candidate),
     Grey(Candidate, Difference),
+    /// It would be served, and is fetched to learn from.
+    Audited,
     Nothing,
 }
 
+/// What comes of the candidates of one place.
+enum Decided {
+    Serve(Hit),
+    Fetch,
+    /// Candidates of another place may do.
+    Open,
+}
+
 impl Inner {
-    /// Looks for a similar question that has an answer which may serve. Nothing is embedded where
-    /// there is nothing to find.
+    /// Looks for a similar question that has an answer which may serve: here, then in the index that
+    /// instances share. Nothing is embedded where there is nothing to find.
     pub(crate) async fn search(&self, ticket: &mut Ticket) -> Option<Hit> {
         if !ticket.similar || ticket.least > 1.0 {
             return None;
         }
         let embedder = self.embedder.as_ref()?;
         let question = ticket.question.clone()?;
-        let partition = self.partitions.get(ticket.print.partition)?;
-        if partition.is_empty() {
+        let key = ticket.print.partition;
+        let partition = self.partitions.get(key).filter(|partition| !partition.is_empty());
+        let elsewhere = self.shared_partition(key);
+        if partition.is_none() && elsewhere.is_none() {
             return None;
         }
-        let key = ticket.print.partition;
-        let vector = self.embed(embedder, key, &partition, &question).await?;
-        let vector = &*ticket.embedding.insert(vector);
+        let vector = self.embed(embedder, key, partition.as_ref(), &question).await?;
+        let vector = ticket.embedding.insert(vector).clone();
         ticket.words = self.words(&question);
-        let candidates = self.candidates(key, &partition, ticket.words.as_deref(), vector)?;
-        match self.judge(candidates, ticket) {
-            Found::Hit(candidate) => {
-                self.store.touch(candidate.id);
+        if let Some(partition) = partition {
+            let found = self.candidates(key, &partition, ticket.words.as_deref(), &vector)?;
+            match self.decide(found, ticket, &question).await {
+                Decided::Serve(hit) => return Some(hit),
+                Decided::Fetch => return None,
+                Decided::Open => {}
+            }
+        }
+        let found = self.candidates_elsewhere(elsewhere?, ticket, &vector).await;
+        match self.decide(found, ticket, &question).await {
+            Decided::Serve(hit) => Some(hit),
+            Decided::Fetch | Decided::Open => None,
+        }
+    }
+
+    async fn decide(
+        &self,
+        candidates: Vec<Candidate>,
+        ticket: &mut Ticket,
+        question: &str,
+    ) -> Decided {
+        let hit = match self.judge(candidates, ticket) {
+            Found::Hit(mut candidate) => self.settle(&mut candidate, ticket).await.map(|place| {
                 let how = candidate.how();
-                Some(candidate.into_hit(how))
-            }
+                candidate.into_hit(place, how)
+            }),
             Found::Grey(candidate, difference) => {
-                self.verify(candidate, difference, ticket, &question).await
+                self.verify(candidate, difference, ticket, question).await
             }
+            Found::Audited => return Decided::Fetch,
             Found::Nothing => None,
+        };
+        hit.map_or(Decided::Open, Decided::Serve)
+    }
+
+    /// Makes sure that a candidate is here and was not taken back.
+    async fn settle(&self, candidate: &mut Candidate, ticket: &Ticket) -> Option<(EntryId, Tier)> {
+        match std::mem::replace(&mut candidate.place, Place::Here(EntryId::NOWHERE)) {
+            Place::Here(id) => {
+                let current = self.is_current(id).await;
+                self.store.touch(id);
+                current.then_some((id, Tier::Local))
+            }
+            Place::Elsewhere(it) => {
+                let (entry, stamped) = *it;
+                Some((self.copy_neighbour(ticket, entry, stamped)?, Tier::Shared))
+            }
         }
     }
 
@@ -104,13 +159,14 @@ impl Inner {
         &self,
         embedder: &Guarded,
         key: PartitionKey,
-        partition: &Arc<Partition>,
+        partition: Option<&Arc<Partition>>,
         question: &str,
     ) -> Option<Embedding> {
-        let waiting = partition.borrow_waiting(MOST_EMBEDDED_AT_ONCE);
+        let waiting = partition.map(|partition| partition.borrow_waiting(MOST_EMBEDDED_AT_ONCE));
         let begin = now();
         let known: Vec<(EntryId, Arc<str>)> = waiting
-            .ids()
+            .iter()
+            .flat_map(Waiting::ids)
             .filter_map(|id| {
                 let text = self.store.view(id, begin, |entry| entry.question.clone())??;
                 Some((id, text))
@@ -122,7 +178,7 @@ impl Inner {
             count(&self.counters.embed_failures);
             return None;
         };
-        waiting.served();
+        waiting.into_iter().for_each(Waiting::served);
         let mut vectors = vectors.into_iter();
         let vector = vectors.next();
         let end = now();
@@ -133,7 +189,7 @@ impl Inner {
     }
 
     /// A question's words, where anything looks at them.
-    fn words(&self, question: &str) -> Option<Arc<Words>> {
+    pub(crate) fn words(&self, question: &str) -> Option<Arc<Words>> {
         let reads = Rule::reads_words(self.policies.decision) || self.verifier.is_some();
         reads.then(|| Arc::new(Words::of(question)))
     }
@@ -147,10 +203,7 @@ impl Inner {
         words: Option<&Words>,
         vector: &Embedding,
     ) -> Option<Vec<Candidate>> {
-        let decision = self.policies.decision;
-        let from = self.verifier.as_ref().map_or(f32::INFINITY, |(_, verify)| verify.from);
-        let floor = Rule::floor(decision).min(from);
-        let at = now();
+        let (floor, at) = (self.floor(), now());
         loop {
             let Some(near) = partition.nearest(vector, CANDIDATES, floor) else {
                 count(&self.counters.embed_failures);
@@ -173,6 +226,47 @@ impl Inner {
         }
     }
 
+    /// The lowest similarity of a pair that is looked at.
+    fn floor(&self) -> f32 {
+        let from = self.verifier.as_ref().map_or(f32::INFINITY, |(_, verify)| verify.from);
+        Rule::floor(self.policies.decision).min(from)
+    }
+
+    /// The nearest entries of the shared index, nearest first, those that are here as well left out.
+    /// None where the index does not answer.
+    async fn candidates_elsewhere(
+        &self,
+        partition: u128,
+        ticket: &Ticket,
+        vector: &Embedding,
+    ) -> Vec<Candidate> {
+        let Some(tiers) = self.tiers() else { return Vec::new() };
+        let scope = ticket.print.scope.0;
+        let found = tiers.nearest(partition, scope, vector, self.floor()).await;
+        let found = found.unwrap_or_default().into_iter().take(CANDIDATES);
+        let mut found: Vec<Candidate> = found
+            .filter(|(entry, _)| !self.has_neighbour(ticket.print.partition, entry.exact))
+            .filter_map(|found| Self::candidate_elsewhere(found, ticket.words.as_deref(), vector))
+            .collect();
+        found.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
+        found
+    }
+
+    /// `None` where the vectors cannot be compared. The cosine is computed anew: an index rounds.
+    fn candidate_elsewhere(
+        (entry, stamped): (SharedEntry, Stamped),
+        words: Option<&Words>,
+        vector: &Embedding,
+    ) -> Option<Candidate> {
+        Some(Candidate {
+            similarity: dot(vector.as_slice(), entry.vector.as_slice()).ok()?,
+            difference: words.map(|words| Difference::of(words, &Words::of(&entry.question))),
+            question: Arc::clone(&entry.question),
+            answer: Arc::clone(&entry.answer.answer),
+            place: Place::Elsewhere(Box::new((entry, stamped))),
+        })
+    }
+
     fn candidate(
         &self,
         key: PartitionKey,
@@ -193,7 +287,8 @@ impl Inner {
             Some(words) => Some(Difference::of(words, stored?.as_ref())),
             None => None,
         };
-        Some(Candidate { id, similarity: near.similarity, difference, question, answer })
+        let place = Place::Here(id);
+        Some(Candidate { place, similarity: near.similarity, difference, question, answer })
     }
 
     /// The first candidate that may serve, else the first that a verifier may look at.
@@ -218,7 +313,7 @@ impl Inner {
             }
             if audited {
                 count(&self.counters.audits);
-                return Found::Nothing;
+                return Found::Audited;
             }
             if serves {
                 return Found::Hit(candidate);
@@ -241,17 +336,18 @@ impl Inner {
 
     async fn verify(
         &self,
-        candidate: Candidate,
+        mut candidate: Candidate,
         difference: Difference,
         ticket: &Ticket,
         question: &str,
     ) -> Option<Hit> {
         let (verifier, verification) = self.verifier.as_ref()?;
         let similarity = candidate.similarity;
+        let place = self.settle(&mut candidate, ticket).await?;
         if verification.when == VerifyWhen::Later {
             self.put_off(GreyPair {
                 ticket: ticket.for_promotion(),
-                candidate: candidate.id,
+                candidate: place.0,
                 similarity,
                 difference,
             });
@@ -260,11 +356,8 @@ impl Inner {
         let answer = &candidate.answer.response;
         let pair = Grey::new(question, &candidate.question, answer, similarity, difference);
         let approved = ask(&**verifier, verification, &pair).await;
-        if !approved {
-            return None;
-        }
-        self.store.touch(candidate.id);
-        Some(candidate.into_hit(HitKind::Verified { similarity, difference }))
+        let how = HitKind::Verified { similarity, difference };
+        approved.then(|| candidate.into_hit(place, how))
     }
 
     fn put_off(&self, pair: GreyPair) {
@@ -280,6 +373,9 @@ impl Inner {
         let (verifier, verification) = self.verifier.as_ref()?;
         let GreyPair { ticket, candidate, similarity, difference } =
             self.grey.lock().pop_front()?;
+        if !self.is_current(candidate).await {
+            return Some(false);
+        }
         let look = |entry: &Entry| {
             Some((entry.question.clone()?, Arc::clone(&entry.answer), entry.expires))
         };
@@ -302,7 +398,7 @@ impl Inner {
     fn promote(&self, ticket: Ticket, answer: Arc<StoredAnswer>, expires: Instant) {
         let at = now();
         let fresh = self.store.get(ticket.print.exact, at);
-        if ticket.writes && !matches!(fresh, store::Found::Fresh(..)) && expires > at {
+        if ticket.writes && !matches!(fresh, store::Found::Fresh { .. }) && expires > at {
             // What it may not be kept for, it is not kept for.
             let _ = self.put(ticket, answer, at, expires);
         }

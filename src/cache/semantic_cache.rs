@@ -8,10 +8,15 @@ use crate::cache::builder::CacheBuilder;
 use crate::cache::embedding::MOST_EMBEDDED_BYTES;
 use crate::cache::inner::Inner;
 use crate::cache::key::{Fingerprint, Label, Scope, question};
-use crate::cache::lookup::{Hit, HitId, HitKind, Judged, Lookup, Ticket};
+use crate::cache::lookup::{Hit, HitKind, Lookup, Ticket, Tier};
+use crate::cache::shared::{CacheStore, Tiers, VectorIndex};
 use crate::cache::stats::{CacheStats, count};
 use crate::cache::store::Found;
+use crate::error::BuildError;
+use crate::event::Emitter;
 use crate::options::{CacheControl, CallOptions, TenantId};
+use crate::remote::StoreError;
+use crate::report::{HitId, Judged};
 use crate::request::ChatRequest;
 use crate::time::{Instant, now};
 
@@ -57,6 +62,17 @@ pub enum Invalidate<'a> {
     Tenant(&'a TenantId),
 }
 
+impl<'a> Invalidate<'a> {
+    fn label(self) -> Label<'a> {
+        match self {
+            Self::All => Label::All,
+            Self::Tag(tag) => Label::Tag(tag),
+            Self::Namespace(name) => Label::Namespace(name),
+            Self::Tenant(id) => Label::Tenant(id.as_str()),
+        }
+    }
+}
+
 impl SemanticCache {
     /// A cache to be configured.
     pub fn builder() -> CacheBuilder {
@@ -78,6 +94,38 @@ impl SemanticCache {
         Self { inner: Arc::clone(&self.inner), scope }
     }
 
+    /// Shares answers with all instances that have this store, and the index where there is one, and
+    /// the same secret, from now on: as [`CacheBuilder::shared`] and [`CacheBuilder::shared_index`] do,
+    /// for a cache that is built already. All its clones share.
+    ///
+    /// # Errors
+    /// Names the field at fault: no secret was given, an index without an embedder, or the cache
+    /// shares already.
+    pub fn share(
+        &self,
+        store: Arc<dyn CacheStore>,
+        index: Option<Arc<dyn VectorIndex>>,
+    ) -> Result<(), BuildError> {
+        let Inner { secret, policies, embedder, tiers, .. } = &*self.inner;
+        if !policies.may_share {
+            return Err(BuildError::new(
+                "secret",
+                "instances that share answers need one in common",
+            ));
+        }
+        if index.is_some() && embedder.is_none() {
+            return Err(BuildError::new("shared_index", "without an embedder nothing is found"));
+        }
+        let generation = secret.label(Label::Generation);
+        let shared = Arc::new(Tiers::new(store, index, policies.flight, generation));
+        tiers.set(shared).map_err(|_| BuildError::new("shared", "was given already"))
+    }
+
+    /// Whether answers are shared already.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.inner.tiers().is_some()
+    }
+
     /// Looks for an answer: first of the very same request, then of a similar one.
     ///
     /// Waits for the embedder where similar questions are stored in the request's partition, and for
@@ -93,10 +141,14 @@ impl SemanticCache {
         }
     }
 
-    /// Looks for the answer to the very same request. A hit allocates nothing.
+    /// Looks for the answer to the very same request in this process. A hit allocates nothing.
+    ///
+    /// Where instances share their answers and it was not found out for a second whether this one was
+    /// taken back, that is a miss: [`search`](Self::search) finds out and serves it.
     #[must_use]
     pub fn probe(&self, request: &ChatRequest, options: &CallOptions, now: Instant) -> Lookup {
         let Inner { secret, policies, counters, store, .. } = &*self.inner;
+        let mut kept = None;
         if let Some(reason) = policies.admission.bypass(request, options) {
             count(&counters.bypassed);
             return Lookup::Bypass(reason);
@@ -105,33 +157,41 @@ impl SemanticCache {
         let print = secret.fingerprint(request, scope, policies.normalizer);
         if options.cache != CacheControl::Refresh {
             match store.get(print.exact, now) {
-                Found::Fresh(entry, answer) => {
+                Found::Fresh { id, answer, round } if self.inner.trusts(round, now) => {
                     count(&counters.exact_hits);
                     counters.saved(answer.cost);
-                    let id = HitId { entry, how: Judged::Answer };
-                    return Lookup::Hit(Hit { answer, how: HitKind::Exact, id });
+                    let id = HitId { entry: id.0, judged: Judged::Answer };
+                    let (how, tier) = (HitKind::Exact, Tier::Local);
+                    return Lookup::Hit(Hit { answer, how, tier, id });
                 }
+                Found::Fresh { id, .. } => kept = Some(id),
                 Found::Expired(removed) => {
                     self.inner.forget(vec![removed]);
                 }
                 Found::Nothing => {}
             }
         }
-        Lookup::Miss(self.ticket(print, request, options))
+        Lookup::Miss(Ticket { kept, ..self.ticket(print, request, options) })
     }
 
-    /// Looks for the answer to a similar request, for a ticket of [`probe`](Self::probe). The ticket
-    /// keeps what was learnt on the way, so it should be the one the answer is stored with.
+    /// Looks for the answer of another instance, then for the answer to a similar request, for a
+    /// ticket of [`probe`](Self::probe). The ticket keeps what was learnt on the way, so it should be
+    /// the one the answer is stored with.
     pub async fn search(&self, ticket: &mut Ticket) -> Option<Hit> {
-        let found = self.inner.search(ticket).await;
-        let counters = &self.inner.counters;
-        match &found {
-            Some(hit) => {
-                count(&counters.similar_hits);
-                counters.saved(hit.answer.cost);
-            }
-            None => count(&counters.misses),
-        }
+        let found = self.inner.find(ticket).await;
+        self.inner.counters.searched(found.as_ref());
+        found
+    }
+
+    /// As [`search`](Self::search), and where several instances are asked the same at once and are to
+    /// find out ([`CacheBuilder::fleet_flight`]), waits for the one that is fetching the answer. Half
+    /// of the time until `deadline` is left for fetching it here.
+    pub async fn search_fleet(&self, ticket: &mut Ticket, deadline: Instant) -> Option<Hit> {
+        let found = match self.inner.find(ticket).await {
+            None => self.inner.wait_for_fleet(ticket, deadline).await,
+            found => found,
+        };
+        self.inner.counters.searched(found.as_ref());
         found
     }
 
@@ -147,12 +207,17 @@ impl SemanticCache {
             print,
             similar: question.is_some(),
             question,
+            reads: options.cache != CacheControl::Refresh,
             writes: options.cache != CacheControl::ReadOnly,
             least: least_similarity(options.cache),
             tags: self.inner.secret.labels(&self.scope, options.tenant.as_ref(), tags),
             embedding: None,
             words: None,
             neighbour: None,
+            kept: None,
+            stamped: None,
+            reached: false,
+            lead: None,
         }
     }
 
@@ -167,23 +232,41 @@ impl SemanticCache {
 
     /// Takes a wrong answer back. After an exact hit the entry goes; after a similar one it serves
     /// its own words only, and a decision that learns has learnt. False where it was gone already.
+    ///
+    /// It goes from the shared stores as well, soon. Copies that other instances have made are served
+    /// for another minute at the most.
     pub fn report_wrong(&self, hit: HitId) -> bool {
         self.inner.report_wrong(hit, now())
     }
 
-    /// Removes entries; how many. Linear in the number of entries, one shard locked at a time. An
-    /// answer that is on its way meanwhile may still be stored.
+    /// Removes entries of this instance; how many. Linear in the number of entries, one shard locked
+    /// at a time. An answer that is on its way meanwhile may still be stored.
     pub fn invalidate(&self, which: Invalidate<'_>) -> usize {
         let Inner { secret, store, .. } = &*self.inner;
         let removed = match which {
             Invalidate::All => store.remove_all(),
-            Invalidate::Tag(tag) => store.remove_tagged(secret.label(Label::Tag(tag))),
-            Invalidate::Namespace(name) => {
-                store.remove_tagged(secret.label(Label::Namespace(name)))
-            }
-            Invalidate::Tenant(id) => store.remove_tagged(secret.label(Label::Tenant(id.as_str()))),
+            _ => store.remove_tagged(secret.label(which.label())),
         };
         self.inner.forget(removed)
+    }
+
+    /// Removes entries of this instance, as [`invalidate`](Self::invalidate) does, and takes them back
+    /// from all that share with it; how many there were here. No other instance serves one of them
+    /// from a second later on, not even one that is on its way now. The cost does not depend on how
+    /// many there are elsewhere. Waits for the shared store for a quarter of a second at the most.
+    ///
+    /// # Errors
+    /// Where the shared store did not answer. Entries here are gone; elsewhere they may be served on,
+    /// and the call should be made again.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves open whether anything was taken back elsewhere.
+    pub async fn invalidate_shared(&self, which: Invalidate<'_>) -> Result<usize, StoreError> {
+        let removed = self.invalidate(which);
+        if let Some(tiers) = self.inner.tiers() {
+            tiers.take_back(self.inner.secret.label(which.label())).await?;
+        }
+        Ok(removed)
     }
 
     /// Removes what is too old; how many. They leave by themselves while others come; this is for
@@ -206,12 +289,23 @@ impl SemanticCache {
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         let totals = self.inner.store.totals();
+        let written = self.inner.tiers().map(|tiers| tiers.written()).unwrap_or_default();
         CacheStats {
             entries: totals.entries,
             bytes: totals.bytes,
             partitions: self.inner.partitions.len(),
             vectors: self.inner.partitions.vectors(),
+            shared_writes: written.written,
+            shared_writes_failed: written.failed,
+            shared_writes_dropped: written.dropped,
             ..self.inner.counters.read()
+        }
+    }
+
+    /// Tells `emitter` of what becomes of the shared stores.
+    pub(crate) fn observe(&self, emitter: &Emitter) {
+        if let Some(tiers) = self.inner.tiers() {
+            tiers.observe(emitter);
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::cache::decision::Calibration;
 use crate::cache::inner::Inner;
 use crate::cache::key::{ExactKey, PartitionKey, ScopeKey, Secret};
 use crate::cache::semantic_cache::SemanticCache;
+use crate::cache::shared::Stamped;
 use crate::cache::store::Entry;
 use crate::error::BuildError;
 use crate::time::{FAR_FUTURE, Instant, after, now, wall_clock};
@@ -80,6 +81,9 @@ struct Record {
     partition: Option<Halves>,
     question: Option<Box<str>>,
     tags: Vec<Halves>,
+    /// What epochs they were in, where instances share them.
+    #[serde(default)]
+    epochs: Option<Box<[u64]>>,
     /// How long it was still to be served when it was saved.
     left: Duration,
     answer: StoredAnswer,
@@ -153,6 +157,10 @@ impl Contents {
         if let (true, Some(learnt)) = (same_embedder, self.calibration) {
             inner.rule.lock().adopt(learnt);
         }
+        // Under another secret nobody would find them.
+        if inner.secret != self.secret {
+            return;
+        }
         for record in self.entries {
             record.restore(inner, away, now);
         }
@@ -167,6 +175,7 @@ impl Record {
             partition: entry.partition.map(|key| key.0.into()),
             question: entry.question.map(|text| Box::from(&*text)),
             tags: entry.tags.iter().map(|tag| Halves::from(*tag)).collect(),
+            epochs: entry.stamped.map(|stamped| stamped.epochs),
             left: entry.expires - now,
             answer: StoredAnswer::clone(&entry.answer),
         }
@@ -190,6 +199,8 @@ impl Record {
             words: None,
             answer: Arc::new(self.answer),
             tags: self.tags.into_iter().map(u128::from).collect(),
+            // To be asked for again: in no round of this instance.
+            stamped: self.epochs.map(|epochs| Stamped { epochs, round: 0 }),
             expires: after(now, left),
         };
         if let (Some(id), Some(partition)) = (inner.insert(entry, now), partition) {

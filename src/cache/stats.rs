@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::cache::lookup::{Hit, Tier};
 use crate::cache::store::{Gone, Removed};
 use crate::sync::{AtomicU64, Ordering};
 use crate::usage::Cost;
@@ -14,6 +15,10 @@ pub struct CacheStats {
     pub exact_hits: u64,
     /// Calls that were served because something similar was asked before.
     pub similar_hits: u64,
+    /// Calls that were served what another instance had fetched for the very same.
+    pub shared_hits: u64,
+    /// Calls that were served what another instance had fetched for something similar.
+    pub shared_similar_hits: u64,
     /// Calls that found nothing.
     pub misses: u64,
     /// Calls that the cache left alone.
@@ -36,6 +41,12 @@ pub struct CacheStats {
     pub embed_failures: u64,
     /// Hits that were reported wrong.
     pub reported_wrong: u64,
+    /// Changes that were made in the shared stores.
+    pub shared_writes: u64,
+    /// Changes that the shared stores failed to make.
+    pub shared_writes_failed: u64,
+    /// Changes to the shared stores that were given up because too many were waiting.
+    pub shared_writes_dropped: u64,
     /// What the hits would have cost, as far as prices are known.
     pub saved: Cost,
     /// Entries held.
@@ -53,6 +64,8 @@ pub struct CacheStats {
 pub(crate) struct Counters {
     pub(crate) exact_hits: AtomicU64,
     pub(crate) similar_hits: AtomicU64,
+    pub(crate) shared_hits: AtomicU64,
+    pub(crate) shared_similar_hits: AtomicU64,
     pub(crate) misses: AtomicU64,
     pub(crate) bypassed: AtomicU64,
     pub(crate) conflicts: AtomicU64,
@@ -72,7 +85,23 @@ pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
+pub(crate) fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
 impl Counters {
+    /// A search came to this.
+    pub(crate) fn searched(&self, found: Option<&Hit>) {
+        let Some(hit) = found else { return count(&self.misses) };
+        count(match (hit.tier, hit.is_exact()) {
+            (Tier::Local, true) => &self.exact_hits,
+            (Tier::Local, false) => &self.similar_hits,
+            (Tier::Shared, true) => &self.shared_hits,
+            (Tier::Shared, false) => &self.shared_similar_hits,
+        });
+        self.saved(hit.answer.cost);
+    }
+
     pub(crate) fn saved(&self, cost: Option<Cost>) {
         if let Some(cost) = cost {
             self.saved.fetch_add(cost.nano_dollars(), Ordering::Relaxed);
@@ -89,10 +118,12 @@ impl Counters {
     }
 
     pub(crate) fn read(&self) -> CacheStats {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let of = read;
         CacheStats {
             exact_hits: of(&self.exact_hits),
             similar_hits: of(&self.similar_hits),
+            shared_hits: of(&self.shared_hits),
+            shared_similar_hits: of(&self.shared_similar_hits),
             misses: of(&self.misses),
             bypassed: of(&self.bypassed),
             conflicts: of(&self.conflicts),

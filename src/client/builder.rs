@@ -12,10 +12,11 @@ use crate::client::gate::Waiting;
 use crate::client::hedge::{HedgePolicy, Hedging};
 use crate::client::llm_client::{Inner, LlmClient};
 use crate::client::retry::{RetryBudget, RetryPolicy};
+use crate::client::shared::Shared;
 use crate::client::tally::Tally;
 use crate::error::BuildError;
 use crate::event::{Emitter, Observer};
-use crate::options::Timeouts;
+use crate::options::{HitPace, Timeouts};
 use crate::queue::RequestQueue;
 use crate::quota::QuotaLimiter;
 use crate::remote::Guarded;
@@ -32,11 +33,13 @@ pub struct LlmClientBuilder {
     queue: Option<RequestQueue>,
     cache: Option<SemanticCache>,
     hits_count: bool,
+    hit_pace: HitPace,
     timeouts: Timeouts,
     retry: RetryPolicy,
     hedge: Option<HedgePolicy>,
     fallbacks: Vec<Fallback>,
     bounds: ResponseBounds,
+    shared: Option<Shared>,
     emitter: Emitter,
     stores: Vec<Arc<Guarded>>,
     seed: Option<u64>,
@@ -73,6 +76,12 @@ impl LlmClientBuilder {
     /// default they cost nothing at all.
     pub fn count_cache_hits(mut self, yes: bool) -> Self {
         self.hits_count = yes;
+        self
+    }
+
+    /// Sets how answers from the cache are streamed, for calls that do not say. By default at once.
+    pub fn hit_pace(mut self, pace: HitPace) -> Self {
+        self.hit_pace = pace;
         self
     }
 
@@ -117,6 +126,17 @@ impl LlmClientBuilder {
         self
     }
 
+    /// Shares with other instances what `shared` has a store for and this client a part: limits, answers,
+    /// similar questions, and what providers say of accounts. A part that was given a store of its own
+    /// keeps it.
+    ///
+    /// A client without it needs no other machine. With it, a store that is slow, full or gone makes no
+    /// call fail, unless a limit says so, and none later than by the store's deadline.
+    pub fn shared(mut self, shared: impl Into<Shared>) -> Self {
+        self.shared = Some(shared.into());
+        self
+    }
+
     /// Tells `observer` of every decision.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.emitter = Emitter::to(observer);
@@ -142,7 +162,8 @@ impl LlmClientBuilder {
     /// Names the field at fault: see [`BalancerBuilder::build`](crate::balance::BalancerBuilder),
     /// and both endpoints and a balancer, a timeout of zero, a retry policy without attempts or
     /// with shares that are none, a hedge without a delay, a chain of models that is empty, names a
-    /// model twice or one that no endpoint serves.
+    /// model twice or one that no endpoint serves; `cache.secret` where answers are to be shared and
+    /// the cache was given none, `shared.index` where similar questions are, and answers are not.
     pub fn build(self) -> Result<LlmClient, BuildError> {
         validate_timeouts(&self.timeouts)?;
         self.retry.validate()?;
@@ -154,10 +175,15 @@ impl LlmClientBuilder {
         let balancer = balancer_of(self.endpoints, self.balancer, seed)?;
         let fallbacks = Fallbacks::new(self.fallbacks, &balancer)?;
         balancer.observe(emitter.clone());
+        if let Some(shared) = self.shared {
+            shared.hand_out(&balancer, self.quota.as_ref(), self.cache.as_ref())?;
+        }
+        self.quota.iter().for_each(|quota| quota.observe(&emitter));
+        self.cache.iter().for_each(|cache| cache.observe(&emitter));
         self.stores.iter().for_each(|store| store.observe(&emitter));
         Ok(LlmClient::from_inner(Inner {
             waiting: self.queue.map(|queue| Waiting::new(queue, &balancer)),
-            caching: self.cache.map(|cache| Caching::new(cache, self.hits_count)),
+            caching: self.cache.map(|cache| Caching::new(cache, self.hits_count, self.hit_pace)),
             quota: self.quota,
             balancer,
             active: Arc::new(ActiveCalls::default()),

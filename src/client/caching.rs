@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use futures::stream::unfold;
 
 use crate::cache::flight::{Boarded, Failure, Flights, Joined, Leader, Participant, Piece};
-use crate::cache::{Hit, Lookup, SemanticCache, StoredAnswer, Ticket};
+use crate::cache::{Hit, Lookup, Replay, SemanticCache, StoredAnswer, Ticket, Tier};
 use crate::chunk::Chunk;
 use crate::client::caller::{Caller, Entry};
 use crate::client::llm_client::Inner;
@@ -25,11 +25,12 @@ use crate::client::terms::Terms;
 use crate::client::visit::Visit;
 use crate::error::Error;
 use crate::event::Event;
-use crate::options::{CacheControl, Call};
+use crate::options::{CacheControl, Call, HitPace};
 use crate::quota::{Amounts, Whose};
 use crate::report::{CallReport, ServedBy};
 use crate::response::{ChatResponse, Completion};
 use crate::sync::{AtomicU64, Ordering};
+use crate::time::now;
 use crate::usage::{Cost, Usage};
 
 /// A client's cache, with the flights of its calls.
@@ -39,6 +40,8 @@ pub(super) struct Caching {
     flights: Flights<Key, Item>,
     /// Whether hits count as requests against quotas.
     pub(super) hits_count: bool,
+    /// How hits are streamed to calls that do not say.
+    hit_pace: HitPace,
     /// How many calls have asked for a fresh answer.
     refreshes: AtomicU64,
 }
@@ -58,8 +61,10 @@ pub(super) enum Item {
 /// A complete answer, and where it came from.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) response: ChatResponse,
+    pub(super) response: Arc<ChatResponse>,
     pub(super) report: CallReport,
+    /// As it came when it was fetched, where the cache had it.
+    pub(super) replay: Replay,
 }
 
 impl Piece for Item {
@@ -79,8 +84,14 @@ impl Piece for Item {
 }
 
 impl Caching {
-    pub(super) fn new(cache: SemanticCache, hits_count: bool) -> Self {
-        Self { cache, flights: Flights::default(), hits_count, refreshes: AtomicU64::new(0) }
+    pub(super) fn new(cache: SemanticCache, hits_count: bool, hit_pace: HitPace) -> Self {
+        let (flights, refreshes) = (Flights::default(), AtomicU64::new(0));
+        Self { cache, flights, hits_count, hit_pace, refreshes }
+    }
+
+    /// How a hit is streamed to `call`.
+    pub(super) fn pace(&self, call: &Call) -> HitPace {
+        call.options.hit_pace.unwrap_or(self.hit_pace)
     }
 
     /// Who of those that ask the same may share an answer: not calls that ask for one more alike
@@ -98,14 +109,18 @@ impl Caching {
 }
 
 /// What the cache has for a call.
+#[derive(Debug)]
 pub(super) enum Found {
-    /// An answer, or a part in having it fetched.
-    Sharing(Box<Sharing>),
+    /// The answer, which was there.
+    Hit(Visit, Hit),
+    /// A share in an answer that is looked for or fetched.
+    Share(Box<Sharing>),
     /// It has nothing to do with the call.
     Nothing(Entry),
 }
 
-/// Looks for an answer, and joins those who wait for it.
+/// Looks for an answer, and joins those who wait for it. Allocates nothing where the very same was
+/// answered before.
 pub(super) async fn find(client: &Arc<Inner>, call: &Call, entry: Entry) -> Result<Found, Error> {
     let Some(caching) = &client.caching else { return Ok(Found::Nothing(entry)) };
     match caching.cache.probe(&call.request, &call.options, entry.start) {
@@ -116,16 +131,37 @@ pub(super) async fn find(client: &Arc<Inner>, call: &Call, entry: Entry) -> Resu
         Lookup::Hit(hit) => {
             let mut visit = Visit::of(client, call, entry);
             tell_hit(client, &visit.caller, "exact_hit", &hit);
-            count_hit(client, call, &visit.caller).map_err(|error| visit.fail(error))?;
-            Ok(Found::Sharing(Box::new(Sharing::of_hit(visit, &hit))))
+            let counted = count_hit(client, call, &visit.caller).await;
+            counted.map_err(|error| visit.fail(error))?;
+            Ok(Found::Hit(visit, hit))
         }
         Lookup::Miss(ticket) => {
             let visit = Visit::of(client, call, entry);
             // Boxed, so that clients without a cache do not carry the room for it.
             let sharing = Box::pin(join(client, call, visit, ticket)).await?;
-            Ok(Found::Sharing(Box::new(sharing)))
+            Ok(Found::Share(Box::new(sharing)))
         }
     }
+}
+
+/// Ends a call that a hit answers.
+pub(super) fn serve(mut visit: Visit, hit: Hit) -> Completion {
+    let mut report = report_of(&hit);
+    report.total = visit.elapsed();
+    visit.succeed(&hit.answer.response, &report);
+    Completion::new(Arc::clone(&hit.answer.response), report)
+}
+
+/// Streams a hit.
+pub(super) async fn play(visit: Visit, hit: Hit, call: &Call) -> Result<CompletionStream, Error> {
+    let pace = visit.client.caching.as_ref().map_or(HitPace::AtOnce, |caching| caching.pace(call));
+    follow(Box::new(Sharing::of_hit(visit, pace, &hit))).await
+}
+
+/// Streams an answer that is shared, once its first content has arrived.
+pub(super) async fn follow(mut sharing: Box<Sharing>) -> Result<CompletionStream, Error> {
+    sharing.prime().await?;
+    Ok(CompletionStream::shared(sharing))
 }
 
 fn tell(client: &Inner, caller: &Caller, outcome: &'static str, why: Option<&'static str>) {
@@ -151,14 +187,19 @@ fn tell_hit(client: &Inner, caller: &Caller, outcome: &'static str, hit: &Hit) {
 }
 
 /// Counts a hit against its tenant's requests, where hits count.
-fn count_hit(client: &Inner, call: &Call, caller: &Caller) -> Result<(), Error> {
+async fn count_hit(client: &Inner, call: &Call, caller: &Caller) -> Result<(), Error> {
     let counts = client.caching.as_ref().is_some_and(|caching| caching.hits_count);
     let Some(quota) = client.quota.as_ref().filter(|_| counts) else { return Ok(()) };
     let options = &call.options;
     let whose =
         Whose::new(options.tenant.as_ref(), call.request.model.as_deref(), &options.quota_keys);
     let request = Amounts::tokens(0, 0);
-    let reserved = quota.try_reserve(&whose, &request);
+    let reserved = if quota.is_shared() {
+        // Boxed, so that hits of others do not carry the room. It does not wait for room in a limit.
+        Box::pin(quota.reserve(&whose, &request, now())).await
+    } else {
+        quota.try_reserve(&whose, &request)
+    };
     reserved.map(|it| it.settle(&request)).map_err(|denied| {
         tell_denied(client, caller, &denied);
         over_quota(denied)
@@ -173,18 +214,19 @@ async fn join(
 ) -> Result<Sharing, Error> {
     let caching = client.caching.as_ref().expect("a call with a ticket has a cache");
     let key = (ticket.key(), caching.company(call.options.cache));
+    let pace = caching.pace(call);
     let leader = match caching.flights.join(key, visit.deadline) {
         Joined::Lead(leader) => leader,
         Joined::Follow(follower) => match visit.wait(follower).await? {
             Boarded::Lead(leader) => leader,
             Boarded::Ride(participant) => {
                 tell(client, &visit.caller, "coalesced", None);
-                return Ok(Sharing::of_flight(visit, participant, false));
+                return Ok(Sharing::of_flight(visit, pace, participant, false));
             }
         },
     };
     let participant = launch(leader, client, call, &visit, ticket);
-    Ok(Sharing::of_flight(visit, participant, true))
+    Ok(Sharing::of_flight(visit, pace, participant, true))
 }
 
 /// Starts the work of a flight: to look for a similar question, and to fetch the answer.
@@ -245,10 +287,12 @@ impl Asking {
     async fn begin(mut self) -> Step {
         let client = Arc::clone(&self.terms.client);
         let caching = client.caching.as_ref().expect("work that is shared has a cache");
-        if let Some(hit) = caching.cache.search(&mut self.ticket).await {
+        let deadline = self.terms.deadline();
+        if let Some(hit) = caching.cache.search_fleet(&mut self.ticket, deadline).await {
             let caller = &self.terms.caller;
-            tell_hit(&client, caller, "semantic_hit", &hit);
-            let answer = count_hit(&client, &self.call, caller).map(|()| Item::of_hit(&hit));
+            tell_hit(&client, caller, hit.label(), &hit);
+            let counted = count_hit(&client, &self.call, caller).await;
+            let answer = counted.map(|()| Item::of_hit(&hit));
             return Some((answer.map_err(Failure::Own), Work::Over));
         }
         tell(&client, &self.terms.caller, "miss", None);
@@ -286,12 +330,12 @@ fn keep(client: &Inner, ticket: Ticket, answer: Completion) -> Item {
     if let Some(caching) = &client.caching {
         store(&caching.cache, ticket, &response, &report);
     }
-    Item::Answer(Arc::new(Answer { response, report }))
+    Item::Answer(Arc::new(Answer { response, report, replay: Replay::Burst }))
 }
 
 /// Stores an answer, unless the cache does not want it, which is its own affair.
-fn store(cache: &SemanticCache, ticket: Ticket, response: &ChatResponse, report: &CallReport) {
-    let answer = StoredAnswer::new(response.clone())
+fn store(cache: &SemanticCache, ticket: Ticket, response: &Arc<ChatResponse>, report: &CallReport) {
+    let answer = StoredAnswer::new(Arc::clone(response))
         .with_cost(report.cost)
         .with_timing(report.ttft, report.total);
     let _ = cache.store(ticket, answer);
@@ -299,21 +343,34 @@ fn store(cache: &SemanticCache, ticket: Ticket, response: &ChatResponse, report:
 
 impl Item {
     fn of_hit(hit: &Hit) -> Self {
-        Self::Answer(Arc::new(Answer {
-            response: hit.answer.response.clone(),
+        Self::Answer(Arc::new(Answer::of_hit(hit)))
+    }
+}
+
+impl Answer {
+    pub(super) fn of_hit(hit: &Hit) -> Self {
+        Self {
+            response: Arc::clone(&hit.answer.response),
             report: report_of(hit),
-        }))
+            replay: Replay::as_fetched(&hit.answer),
+        }
+    }
+}
+
+fn served_by(hit: &Hit) -> ServedBy {
+    let similarity = hit.similarity();
+    match (hit.tier, hit.is_exact()) {
+        (Tier::Local, true) => ServedBy::ExactHit,
+        (Tier::Local, false) => ServedBy::SemanticHit { similarity },
+        (Tier::Shared, true) => ServedBy::SharedHit,
+        (Tier::Shared, false) => ServedBy::SharedSemanticHit { similarity },
     }
 }
 
 /// The account of a call that a hit has answered; how long it took is the call's own affair.
-pub(super) fn report_of(hit: &Hit) -> CallReport {
-    let served_by = match hit.is_exact() {
-        true => ServedBy::ExactHit,
-        false => ServedBy::SemanticHit { similarity: hit.similarity() },
-    };
-    let mut report = CallReport::new(served_by, std::time::Duration::ZERO);
+fn report_of(hit: &Hit) -> CallReport {
+    let mut report = CallReport::new(served_by(hit), std::time::Duration::ZERO);
     report.cost = Some(Cost::default());
-    report.hit = Some(hit.id.to_string());
+    report.hit = Some(hit.id);
     report
 }

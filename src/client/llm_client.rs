@@ -30,8 +30,8 @@ use crate::time::Instant;
 
 /// One client over many providers.
 ///
-/// Cheap to clone; clones share everything. It owns no task and no thread: all work happens while
-/// a call is polled.
+/// Cheap to clone; clones share everything. All work happens while a call is polled, in no task and
+/// no thread of its own; only what instances [share](LlmClientBuilder::shared) is told beside the calls.
 ///
 /// ```
 /// use evenkeel::{ChatResponse, Endpoint, LlmClient, provider_fn};

@@ -40,6 +40,7 @@ mod recent_ttfts;
 mod reserve;
 mod retry;
 mod settlement;
+mod shared;
 mod sharing;
 mod stats;
 mod stop;
@@ -58,6 +59,7 @@ pub use health::{Health, ModelHealth, OutOfService, StoreHealth};
 pub use hedge::{HedgeDelay, HedgePolicy};
 pub use llm_client::LlmClient;
 pub use retry::RetryPolicy;
+pub use shared::Shared;
 pub use stats::{
     CallTotals, ClientStats, EndpointState, EndpointStats, ModelState, QueueTotals, QuotaTotals,
 };

@@ -84,12 +84,12 @@ pub(super) struct Committed {
     pub(super) attempt: Attempt,
 }
 
-/// What an attempt opened. Boxed where it arrives: it is handed on through several futures, each of
+/// What an attempt opened. On the heap from where it arrives: it is handed on through several futures, each of
 /// which would carry the room for it and copy it.
 #[derive(Debug)]
 pub(super) enum Opened {
     /// The provider answered whole.
-    Whole(Box<ChatResponse>),
+    Whole(Arc<ChatResponse>),
     /// Content is arriving.
     Stream(Box<OpenedStream>),
 }
@@ -171,11 +171,11 @@ impl<'a> Opening<'a> {
     }
 
     /// A whole answer has no first content to wait for, so only the call's deadline bounds it.
-    async fn whole(&self) -> Result<Box<ChatResponse>, Failure> {
+    async fn whole(&self) -> Result<Arc<ChatResponse>, Failure> {
         let (place, deadline) = (&self.terms.place, self.terms.deadline());
         let work = Contained::new(|| self.provider.complete(&self.ask.call.request, &self.cx));
         match guarded(&mut Watchdog::default(), place, deadline, work).await {
-            Ok(answer) => answer.map(Box::new).map_err(Failure::Provider),
+            Ok(answer) => answer.map(Arc::new).map_err(Failure::Provider),
             Err(Alarm::CutOff) => Err(Failure::CutOff),
             Err(Alarm::Limit) => Err(Failure::Deadline),
         }

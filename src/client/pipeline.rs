@@ -28,7 +28,8 @@ pub(super) async fn complete(client: &Arc<Inner>, call: Call) -> Result<Completi
     validate(&call)?;
     let entry = Caller::enter(client, &call, Mode::Whole)?;
     let settlement = match caching::find(client, &call, entry).await? {
-        Found::Sharing(sharing) => return sharing.whole().await,
+        Found::Hit(visit, hit) => return Ok(caching::serve(visit, hit)),
+        Found::Share(sharing) => return sharing.whole().await,
         Found::Nothing(entry) => Settlement::begin(client, &call, entry),
     };
     let (committed, settlement) = fetch(client, &call, settlement).await?;
@@ -45,10 +46,8 @@ pub(super) async fn stream(client: &Arc<Inner>, call: Call) -> Result<Completion
     validate(&call)?;
     let entry = Caller::enter(client, &call, Mode::Stream)?;
     let settlement = match caching::find(client, &call, entry).await? {
-        Found::Sharing(mut sharing) => {
-            sharing.prime().await?;
-            return Ok(CompletionStream::shared(sharing));
-        }
+        Found::Hit(visit, hit) => return caching::play(visit, hit, &call).await,
+        Found::Share(sharing) => return caching::follow(sharing).await,
         Found::Nothing(entry) => Settlement::begin(client, &call, entry),
     };
     let (committed, settlement) = fetch(client, &call, settlement).await?;
@@ -61,13 +60,13 @@ pub(super) async fn stream(client: &Arc<Inner>, call: Call) -> Result<Completion
 
 /// Ends a call whose answer came whole.
 pub(super) fn finish(
-    response: Box<ChatResponse>,
+    response: Arc<ChatResponse>,
     attempt: Attempt,
     mut settlement: Settlement,
 ) -> Completion {
     settlement.parts().1.bill().receive(response.content_bytes());
     let report = settlement.succeed(attempt, &response);
-    Completion::new(*response, report)
+    Completion::new(response, report)
 }
 
 /// Fetches an answer: goes down the chain of models until the call is committed to an attempt, or

@@ -3,25 +3,32 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 
-use crate::cache::Hit;
 use crate::cache::flight::{FlightError, Participant};
+use crate::cache::{Hit, Player, Replay};
 use crate::chunk::Chunk;
-use crate::client::caching::{Answer, Item, Key, report_of};
+use crate::client::caching::{Answer, Item, Key};
 use crate::client::visit::Visit;
 use crate::error::Error;
+use crate::options::HitPace;
 use crate::report::{CallReport, ServedBy};
-use crate::response::Completion;
+use crate::response::{ChatResponse, Completion};
+use crate::time::{Instant, now};
 use crate::usage::Cost;
 
 /// A call that receives an answer from the cache or from a flight.
 pub(super) struct Sharing {
     /// `None` once the answer is complete.
     participant: Option<Participant<Key, Item>>,
-    /// Chunks that are there and were not handed out yet.
+    /// Chunks that were received and not handed out yet.
     ready: VecDeque<Chunk>,
+    /// What is left to play of an answer that came whole.
+    player: Option<Player>,
+    /// How one that the cache had is played.
+    pace: HitPace,
     /// Whether chunks have arrived one by one.
     streamed: bool,
     /// Whether this call had the answer fetched.
@@ -31,26 +38,28 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
-    pub(super) fn of_hit(visit: Visit, hit: &Hit) -> Self {
-        let answer = Answer { response: hit.answer.response.clone(), report: report_of(hit) };
-        Self::new(visit, None, Some(Arc::new(answer)), false)
+    pub(super) fn of_hit(visit: Visit, pace: HitPace, hit: &Hit) -> Self {
+        Self::new(visit, pace, None, Some(Arc::new(Answer::of_hit(hit))), false)
     }
 
     pub(super) fn of_flight(
         visit: Visit,
+        pace: HitPace,
         participant: Participant<Key, Item>,
         leads: bool,
     ) -> Self {
-        Self::new(visit, Some(participant), None, leads)
+        Self::new(visit, pace, Some(participant), None, leads)
     }
 
     fn new(
         visit: Visit,
+        pace: HitPace,
         participant: Option<Participant<Key, Item>>,
         answer: Option<Arc<Answer>>,
         leads: bool,
     ) -> Self {
-        Self { participant, ready: VecDeque::new(), streamed: false, leads, answer, visit }
+        let ready = VecDeque::new();
+        Self { participant, ready, player: None, pace, streamed: false, leads, answer, visit }
     }
 
     pub(super) const fn visit(&self) -> &Visit {
@@ -87,8 +96,9 @@ impl Sharing {
 
     fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<Result<Chunk, Error>> {
         loop {
-            if let Some(chunk) = self.next_of_whole() {
-                return Poll::Ready(Ok(chunk));
+            if let Some(answer) = &self.answer {
+                let answer = Arc::clone(answer);
+                return self.poll_whole(&answer, cx);
             }
             if let Some(chunk) = ready!(self.poll_item(cx))? {
                 return Poll::Ready(Ok(chunk));
@@ -97,15 +107,29 @@ impl Sharing {
     }
 
     /// The next chunk of an answer that is there as a whole.
-    fn next_of_whole(&mut self) -> Option<Chunk> {
-        let answer = self.answer.as_ref()?;
+    fn poll_whole(&mut self, answer: &Answer, cx: &mut Context<'_>) -> Poll<Result<Chunk, Error>> {
+        let last = || Chunk::done(answer.response.finish.clone());
         if self.streamed {
-            return Some(Chunk::done(answer.response.finish.clone()));
+            return Poll::Ready(Ok(last()));
         }
-        self.streamed = true;
-        self.visit.first_content();
-        self.ready.extend(Chunk::from_response(answer.response.clone()));
-        self.ready.pop_front()
+        let (pace, deadline) = (self.pace, self.visit.deadline);
+        let player = self.player.get_or_insert_with(|| player(answer, pace, deadline));
+        let chunk = match player.poll_chunk(cx) {
+            Poll::Ready(chunk) => chunk.unwrap_or_else(last),
+            Poll::Pending => return self.poll_alarm(cx).map(Err),
+        };
+        if chunk.is_content() {
+            self.visit.first_content();
+        }
+        Poll::Ready(Ok(chunk))
+    }
+
+    /// The end of a call that has nothing to receive for too long.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let Visit { watchdog, place, deadline, .. } = &mut self.visit;
+        let alarm = ready!(watchdog.poll(cx, place, *deadline));
+        self.participant = None;
+        Poll::Ready(self.visit.cut_short(alarm))
     }
 
     /// Receives an item; its chunk, where it is one.
@@ -116,12 +140,7 @@ impl Sharing {
         };
         let item = match polled {
             Poll::Ready(item) => item.unwrap_or(Err(FlightError::Unfinished)),
-            Poll::Pending => {
-                let Visit { watchdog, place, deadline, .. } = &mut self.visit;
-                let alarm = ready!(watchdog.poll(cx, place, *deadline));
-                self.participant = None;
-                return Poll::Ready(Err(self.visit.cut_short(alarm)));
-            }
+            Poll::Pending => return self.poll_alarm(cx).map(Err),
         };
         Poll::Ready(match item {
             Ok(Item::Chunk(chunk)) => Ok(Some(self.receive(&chunk))),
@@ -148,12 +167,7 @@ impl Sharing {
         };
         let report = self.report(&answer.report);
         self.visit.succeed(&answer.response, &report);
-        // Whoever receives it last need not copy it.
-        let response = match Arc::try_unwrap(answer) {
-            Ok(answer) => answer.response,
-            Err(answer) => answer.response.clone(),
-        };
-        Ok(Completion::new(response, report))
+        Ok(Completion::new(Arc::clone(&answer.response), report))
     }
 
     /// What the call itself has to account for.
@@ -166,6 +180,17 @@ impl Sharing {
         (report.ttft, report.total) = (self.visit.ttft, self.visit.elapsed());
         report
     }
+}
+
+/// Plays an answer: at once, or over the time it took, the first piece at once all the same.
+fn player(answer: &Answer, pace: HitPace, deadline: Instant) -> Player {
+    let replay = match (pace, answer.replay) {
+        (HitPace::AsFetched, Replay::Paced { first: _, between }) => {
+            Replay::Paced { first: Duration::ZERO, between }
+        }
+        _ => Replay::Burst,
+    };
+    Player::new(replay, ChatResponse::clone(&answer.response), now()).ending_before(deadline)
 }
 
 fn coalesced(fetched: &CallReport) -> CallReport {

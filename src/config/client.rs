@@ -78,7 +78,8 @@ impl ClientConfig {
         Self::default()
     }
 
-    /// Reads a configuration. What [`Deserialize`] does, with better errors.
+    /// Reads a configuration. What [`Deserialize`] does, with better errors: they have a path, and do
+    /// not quote the document, as some formats' own do, for somebody may have written a key into it.
     ///
     /// # Errors
     /// Names the field at fault by its path, such as `providers.east.base_url`. Where the document

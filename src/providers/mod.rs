@@ -1,9 +1,10 @@
-//! Providers for the two wires that carry most traffic.
+//! Providers for the two wires that carry most traffic, and an embedder that needs no wire.
 //!
 //! * `openai`: chat completions and embeddings, for OpenAI and every compatible server.
 //! * `anthropic`: the messages API.
+//! * `model2vec`: embeddings in process, from a static model in a local directory.
 //!
-//! Both share one transport and keep the same promises:
+//! The first two share one transport and keep the same promises:
 //!
 //! * **One attempt.** Nothing is retried here; a connection is reused, a request is not.
 //! * **Nothing runs in the background.** A response is read when its future or stream is polled, and
@@ -13,17 +14,24 @@
 //! * **Keys stay with their host.** They are never printed, never follow a redirect to another
 //!   origin, and are cut out of whatever a server says before it becomes an error.
 
+#[cfg(feature = "__http")]
 pub(crate) mod http;
 
 #[cfg(feature = "anthropic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "anthropic")))]
 pub mod anthropic;
+#[cfg(feature = "model2vec")]
+#[cfg_attr(docsrs, doc(cfg(feature = "model2vec")))]
+pub mod model2vec;
 #[cfg(feature = "openai")]
 #[cfg_attr(docsrs, doc(cfg(feature = "openai")))]
 pub mod openai;
 
 #[cfg(feature = "anthropic")]
 pub use anthropic::Anthropic;
+#[cfg(feature = "__http")]
 pub use http::bounds::HttpBounds;
+#[cfg(feature = "model2vec")]
+pub use model2vec::Model2Vec;
 #[cfg(feature = "openai")]
 pub use openai::OpenAi;

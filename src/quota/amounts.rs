@@ -46,6 +46,29 @@ impl Amounts {
         }
     }
 
+    /// This and another.
+    pub(crate) const fn plus(&self, other: &Self) -> Self {
+        Self {
+            requests: self.requests.saturating_add(other.requests),
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            cost: self.cost.saturating_add(other.cost),
+        }
+    }
+
+    /// Each number of this and of another put together.
+    pub(crate) fn each(&self, other: &Self, mut join: impl FnMut(u64, u64) -> u64) -> Self {
+        Self {
+            requests: join(self.requests, other.requests),
+            input_tokens: join(self.input_tokens, other.input_tokens),
+            output_tokens: join(self.output_tokens, other.output_tokens),
+            cost: Cost::from_nano_dollars(join(
+                self.cost.nano_dollars(),
+                other.cost.nano_dollars(),
+            )),
+        }
+    }
+
     /// Of one dimension. Sums saturate.
     #[must_use]
     pub const fn of(&self, dimension: Dimension) -> u64 {

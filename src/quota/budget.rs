@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::quota::limits::Dimension;
+use crate::quota::store::OnStoreFailure;
 use crate::usage::Cost;
 
 /// So much per calendar day or month, in universal time.
@@ -18,6 +19,10 @@ pub struct Budget {
     pub amount: u64,
     /// Per what.
     pub period: Period,
+    /// What happens while the store that keeps the budget does not answer; unless set, what its
+    /// [`Limits`](crate::quota::Limits) say. Means nothing where no store does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_store_failure: Option<OnStoreFailure>,
 }
 
 /// A stretch of the calendar, in universal time.
@@ -35,7 +40,14 @@ impl Budget {
     /// `amount` of `dimension` per `period`.
     #[must_use]
     pub const fn new(dimension: Dimension, amount: u64, period: Period) -> Self {
-        Self { dimension, amount, period }
+        Self { dimension, amount, period, on_store_failure: None }
+    }
+
+    /// With what happens while the store that keeps the budget does not answer.
+    #[must_use]
+    pub const fn on_store_failure(mut self, policy: OnStoreFailure) -> Self {
+        self.on_store_failure = Some(policy);
+        self
     }
 
     /// Money per day.

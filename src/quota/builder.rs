@@ -8,6 +8,7 @@ use crate::options::TenantId;
 use crate::quota::estimate::{Estimate, Estimator};
 use crate::quota::limiter::{Inner, QuotaLimiter};
 use crate::quota::limits::Limits;
+use crate::quota::shared::SharedQuota;
 
 /// How many scopes are kept at the most, unless told otherwise.
 const MOST_SCOPES: usize = 1_000_000;
@@ -23,6 +24,7 @@ pub struct QuotaBuilder {
     overrides: Vec<(TenantId, Limits)>,
     estimate: Estimate,
     most_scopes: usize,
+    shared: Option<SharedQuota>,
 }
 
 impl Default for QuotaBuilder {
@@ -35,6 +37,7 @@ impl Default for QuotaBuilder {
             overrides: Vec::new(),
             estimate: Estimate::default(),
             most_scopes: MOST_SCOPES,
+            shared: None,
         }
     }
 }
@@ -87,19 +90,34 @@ impl QuotaBuilder {
         self
     }
 
+    /// Keeps the limits in a store that other instances share, instead of in this process.
+    ///
+    /// Then calls are let in by [`reserve`](QuotaLimiter::reserve) alone, which asks the store.
+    /// [`most_scopes`](Self::most_scopes) bounds what is kept here while it is away.
+    pub fn shared(mut self, shared: SharedQuota) -> Self {
+        self.shared = Some(shared);
+        self
+    }
+
     /// Builds the limiter.
     ///
     /// # Errors
-    /// Names the field at fault: a limit of nothing or out of range, a key used twice, no scopes.
+    /// Names the field at fault: a limit of nothing or out of range, a key used twice, no scopes; what
+    /// is shared without a secret.
     pub fn build(self) -> Result<QuotaLimiter, BuildError> {
         self.validate()?;
-        let Self { global, tenant, tenant_model, keys, overrides, estimate, most_scopes } = self;
+        let Self { global, tenant, tenant_model, keys, overrides, estimate, most_scopes, shared } =
+            self;
         let estimator = Estimator::new(estimate);
         let inner = Inner::new(&global, &tenant, &tenant_model, &keys, most_scopes, estimator);
         for (tenant, limits) in &overrides {
             let _key = inner.override_tenant(tenant, limits);
         }
-        Ok(QuotaLimiter::from_inner(inner))
+        let limiter = QuotaLimiter::from_inner(inner);
+        if let Some(shared) = shared {
+            limiter.share(shared)?;
+        }
+        Ok(limiter)
     }
 
     fn validate(&self) -> Result<(), BuildError> {

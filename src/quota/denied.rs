@@ -80,11 +80,23 @@ pub enum Reason {
     },
     /// Not in time: others of the tenant were waiting first, and still are.
     InLine,
+    /// Not now: the store that keeps the limit does not answer, and the limit is one that is
+    /// [closed](crate::quota::store::OnStoreFailure::Closed) then, or of which the share of one
+    /// instance is smaller than the call.
+    StoreAway {
+        /// What the limit counts: a dimension's label, or `"concurrency"`.
+        limit: &'static str,
+        /// When the store is asked again.
+        retry_after: Duration,
+    },
+    /// The limit is kept in a store that instances share, which only
+    /// [`QuotaLimiter::reserve`](crate::quota::QuotaLimiter::reserve) asks.
+    Unasked,
 }
 
 impl Reason {
-    /// What the limit counts: a dimension's label, `"concurrency"`, `"scopes"`, or `"line"` for a
-    /// place behind others.
+    /// What the limit counts: a dimension's label, `"concurrency"`, `"scopes"`, `"line"` for a
+    /// place behind others, or `"store"` where a store was to be asked and was not.
     #[must_use]
     pub const fn label(&self) -> &'static str {
         match self {
@@ -94,6 +106,8 @@ impl Reason {
             Self::Concurrency { .. } => "concurrency",
             Self::Saturated { .. } => "scopes",
             Self::InLine => "line",
+            Self::StoreAway { limit, .. } => limit,
+            Self::Unasked => "store",
         }
     }
 }
@@ -113,7 +127,9 @@ pub struct Denied {
 }
 
 impl Denied {
-    pub(crate) const fn new(level: Level, reason: Reason) -> Self {
+    /// A refusal by a limit that rejects calls; for a store of one's own.
+    #[must_use]
+    pub const fn new(level: Level, reason: Reason) -> Self {
         Self { level, reason, tenant: None, on_limit: OnLimit::Reject }
     }
 
@@ -123,13 +139,17 @@ impl Denied {
         self
     }
 
-    /// The one of two that stands longer: never over not yet, later over sooner.
-    pub(crate) fn longer(self, other: Self) -> Self {
+    /// The one of two that stands longer: never over not yet, later over sooner; the first where they
+    /// are even.
+    #[must_use]
+    pub fn longer(self, other: Self) -> Self {
         let rank = |denied: &Self| (denied.is_never(), denied.retry_after());
         if rank(&other) > rank(&self) { other } else { self }
     }
 
-    pub(crate) const fn waiting(mut self, on_limit: OnLimit) -> Self {
+    /// With what the limit wants to happen.
+    #[must_use]
+    pub const fn waiting(mut self, on_limit: OnLimit) -> Self {
         self.on_limit = on_limit;
         self
     }
@@ -139,13 +159,14 @@ impl Denied {
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self.reason {
-            Reason::Rate { retry_after, .. } | Reason::Budget { retry_after, .. } => {
-                Some(retry_after)
-            }
+            Reason::Rate { retry_after, .. }
+            | Reason::Budget { retry_after, .. }
+            | Reason::StoreAway { retry_after, .. } => Some(retry_after),
             Reason::TooLarge { .. }
             | Reason::Concurrency { .. }
             | Reason::Saturated { .. }
-            | Reason::InLine => None,
+            | Reason::InLine
+            | Reason::Unasked => None,
         }
     }
 
@@ -174,6 +195,13 @@ impl fmt::Display for Denied {
             }
             Reason::Concurrency { limit } => write!(f, " of {limit} running calls is reached"),
             Reason::InLine => f.write_str(" is waited for by others that came first"),
+            Reason::StoreAway { limit, retry_after } => {
+                write!(
+                    f,
+                    " on {limit} cannot be asked: its store is away, retry after {retry_after:?}"
+                )
+            }
+            Reason::Unasked => f.write_str(" is kept in a store, which only `reserve` asks"),
             Reason::Saturated { most } => {
                 write!(f, " is not kept: {most} others are, and all of them are in use")
             }

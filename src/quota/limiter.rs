@@ -1,9 +1,10 @@
 //! The limiter: scopes by level, reserved from all or none.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::BuildError;
+use crate::event::Emitter;
 use crate::options::TenantId;
 use crate::quota::amounts::Amounts;
 use crate::quota::budget::Budget;
@@ -17,6 +18,7 @@ use crate::quota::plan::{Plan, Shared};
 use crate::quota::reservation::Reservation;
 use crate::quota::scope::{Moment, Scope};
 use crate::quota::scopes::{ByScope, Full, Scopes};
+use crate::quota::shared::{self, Link, SharedQuota, SharedState};
 use crate::quota::turnstile::Freed;
 use crate::request::ChatRequest;
 use crate::sync::{AtomicBool, Ordering};
@@ -69,6 +71,8 @@ pub(crate) struct Inner {
     pub(crate) estimator: Estimator,
     pub(crate) shared: Arc<Shared>,
     needs_wall: AtomicBool,
+    /// Where the limits are not kept here but in a store.
+    link: OnceLock<Arc<Link>>,
 }
 
 /// Whose quota a call takes from.
@@ -126,7 +130,8 @@ impl QuotaLimiter {
     ///
     /// # Errors
     /// [`Denied`] names the limit; of several that stand against the call, the one that does so
-    /// longest, and its [`retry_after`](Denied::retry_after) is exact.
+    /// longest, and its [`retry_after`](Denied::retry_after) is exact. Limits that instances
+    /// [share](QuotaBuilder::shared) are never taken from without asking: [`Reason::Unasked`].
     pub fn try_reserve(&self, whose: &Whose<'_>, amounts: &Amounts) -> Result<Reservation, Denied> {
         self.try_reserve_at(whose, amounts, now())
     }
@@ -142,6 +147,7 @@ impl QuotaLimiter {
         amounts: &Amounts,
         now: Instant,
     ) -> Result<Reservation, Denied> {
+        self.inner.kept_here(whose.tenant)?;
         let (now, line) = (self.inner.moment(now), self.inner.line(whose));
         let taken = self.inner.estimator.taken_of(amounts);
         // Filled where it lies: it is some two hundred bytes, and moving it costs as much as taking.
@@ -183,13 +189,71 @@ impl QuotaLimiter {
     ///
     /// # Cancellation
     /// Dropping the future leaves the line; nothing is taken before it is ready.
+    ///
+    /// # Limits that instances share
+    /// The store is asked once, within 25 ms, unless all limits of the call are
+    /// [leased](crate::quota::SharedQuota::without_leases). Whoever waits asks again when the call
+    /// should fit. Where the store does not answer, each limit does what its
+    /// [`OnStoreFailure`](crate::quota::store::OnStoreFailure) says; while it is known not to,
+    /// nothing is waited for. That a dropped future had taken something already is found out and
+    /// undone. Needs to run on a tokio runtime, and starts a task there that tells the store what calls
+    /// used, until the last clone of the limiter is gone.
     pub async fn reserve(
         &self,
         whose: &Whose<'_>,
         amounts: &Amounts,
         deadline: Instant,
     ) -> Result<Reservation, Denied> {
-        crate::quota::turnstile::reserve(self, whose, amounts, deadline).await
+        match self.inner.link.get() {
+            None => crate::quota::turnstile::reserve(self, whose, amounts, deadline).await,
+            Some(link) => {
+                // Apart, so that the future is no larger for those who share nothing.
+                Box::pin(shared::reserve(self, link, whose, amounts, deadline)).await
+            }
+        }
+    }
+
+    /// Keeps its limits in a store that other instances share, from now on: as
+    /// [`QuotaBuilder::shared`] does, for a limiter that is built already. All its clones share. Calls
+    /// that run were let in here, and are settled here.
+    ///
+    /// # Errors
+    /// Names the field at fault: no secret, or the limiter shares already.
+    pub fn share(&self, shared: SharedQuota) -> Result<(), BuildError> {
+        let lines = Arc::clone(&self.inner.shared);
+        let link = Link::new(shared, self.inner.scopes.most(), lines)?;
+        let given_already = |_| BuildError::new("shared", "was given already");
+        self.inner.link.set(Arc::new(link)).map_err(given_already)
+    }
+
+    /// Whether its limits are kept in a store.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.inner.link.get().is_some()
+    }
+
+    /// How the limiter stands with the store it [shares](QuotaBuilder::shared); `None` where its limits
+    /// are its own. Counts what is kept, which takes a few short locks.
+    #[must_use]
+    pub fn shared(&self) -> Option<SharedState> {
+        self.inner.link.get().map(|link| link.shown())
+    }
+
+    /// Waits until the store it shares has been told everything that calls used, and has back what was
+    /// leased; `false` where that was not so by `deadline`. For a process that is about to end. Where
+    /// nothing is shared there is nothing to wait for.
+    ///
+    /// # Cancellation
+    /// What was not told is told later, as long as the runtime lives.
+    pub async fn flush(&self, deadline: Instant) -> bool {
+        match self.inner.link.get() {
+            Some(link) => link.flush(deadline).await,
+            None => true,
+        }
+    }
+
+    /// Tells `emitter` of the failures of the store it shares.
+    pub(crate) fn observe(&self, emitter: &Emitter) {
+        self.inner.link.get().into_iter().for_each(|link| link.observe(emitter));
     }
 
     /// A handle on a tenant's scope, for tenants that call all the time: it spares the look-up.
@@ -246,7 +310,8 @@ impl QuotaLimiter {
     }
 
     /// What is left to a tenant of each of its limits by rate, what it has used of each of its budgets,
-    /// and how many of its calls run; `None` where nothing of its quota is in use.
+    /// and how many of its calls run; `None` where nothing of its quota is in use, and where limits are
+    /// shared, which only their store can tell.
     #[must_use]
     pub fn usage(&self, tenant: &TenantId) -> Option<TenantUsage> {
         let scope = self.inner.scopes.peek(self.inner.line(&Whose::tenant(tenant)))?;
@@ -301,6 +366,7 @@ impl TenantHandle {
     #[inline]
     pub fn try_reserve_at(&self, amounts: &Amounts, now: Instant) -> Result<Reservation, Denied> {
         let inner = &self.limiter.inner;
+        inner.kept_here(Some(&self.tenant))?;
         let (now, taken) = (inner.moment(now), inner.estimator.taken_of(amounts));
         let mut reservation = Reservation::new(self.line, *amounts, &taken);
         match reservation.take(|scopes| self.scopes_now(now, scopes), &taken, now) {
@@ -351,6 +417,16 @@ impl Inner {
             estimator,
             shared,
             needs_wall: AtomicBool::new(needs_wall),
+            link: OnceLock::new(),
+        }
+    }
+
+    /// Refuses what only a store can tell.
+    #[inline]
+    fn kept_here(&self, tenant: Option<&TenantId>) -> Result<(), Denied> {
+        match self.link.get() {
+            None => Ok(()),
+            Some(_) => Err(unasked(tenant)),
         }
     }
 
@@ -415,6 +491,25 @@ impl Inner {
         Ok(())
     }
 
+    /// The limits of a call, in the order of [`scopes_of`](Self::scopes_of), each with the value of
+    /// its key where it is one of a key.
+    pub(crate) fn plans_of<'a>(
+        &self,
+        line: ScopeKey,
+        whose: &Whose<'a>,
+    ) -> Vec<(Arc<Plan>, &'a str)> {
+        let own = self.overrides.get(&line).map(|plan| Arc::clone(&plan));
+        let keyed = self.keys.iter().filter_map(|(name, plan)| {
+            let (_, value) = whose.keys.iter().find(|(key, _)| key == name)?;
+            Some((Arc::clone(plan), &**value))
+        });
+        let global = self.global.iter().map(|scope| (Arc::clone(&scope.plan), ""));
+        let tenant = own.or_else(|| self.tenant.clone()).into_iter().map(|plan| (plan, ""));
+        let tenant_model = self.tenant_model.iter().map(|plan| (Arc::clone(plan), ""));
+        let all = tenant_model.chain(tenant).chain(keyed).chain(global);
+        all.filter(|(plan, _)| !plan.is_empty()).collect()
+    }
+
     fn tenant_scope(
         &self,
         key: ScopeKey,
@@ -458,6 +553,11 @@ impl Inner {
         scopes.extend(self.global.clone());
         Ok(())
     }
+}
+
+#[cold]
+fn unasked(tenant: Option<&TenantId>) -> Denied {
+    Denied::new(Level::Tenant, Reason::Unasked).of(tenant)
 }
 
 impl fmt::Debug for QuotaLimiter {

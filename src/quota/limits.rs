@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::BuildError;
 use crate::quota::budget::Budget;
+use crate::quota::store::OnStoreFailure;
 use crate::rate::{InvalidRate, Rate};
 use crate::usage::Cost;
 
@@ -76,6 +77,10 @@ pub struct Limit {
     /// What happens to a call that does not fit yet.
     #[serde(default)]
     pub on_limit: OnLimit,
+    /// What happens while the store that keeps the limit does not answer; unless set, what its
+    /// [`Limits`] say. Means nothing where no store does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_store_failure: Option<OnStoreFailure>,
 }
 
 impl Limit {
@@ -85,7 +90,15 @@ impl Limit {
     /// what comes in. [`strict`](Self::strict) halves that.
     #[must_use]
     pub const fn new(dimension: Dimension, amount: u64, window: Duration) -> Self {
-        Self { dimension, amount, window, burst: None, strict: false, on_limit: OnLimit::Reject }
+        Self {
+            dimension,
+            amount,
+            window,
+            burst: None,
+            strict: false,
+            on_limit: OnLimit::Reject,
+            on_store_failure: None,
+        }
     }
 
     /// With how much may pass at once.
@@ -109,22 +122,49 @@ impl Limit {
         self
     }
 
+    /// With what happens while the store that keeps the limit does not answer.
+    #[must_use]
+    pub const fn on_store_failure(mut self, policy: OnStoreFailure) -> Self {
+        self.on_store_failure = Some(policy);
+        self
+    }
+
     /// The bucket that keeps the limit.
     pub(crate) fn rate(&self) -> Result<Rate, InvalidRate> {
+        let Refill { amount, window, burst } = self.refill();
+        Rate::new(amount, window, burst)
+    }
+
+    /// The bucket that keeps the limit, for a store of one's own.
+    #[must_use]
+    pub fn refill(&self) -> Refill {
+        let Self { amount, window, .. } = *self;
         if !self.strict {
-            return Rate::new(self.amount, self.window, self.burst.unwrap_or(self.amount));
+            return Refill { amount, window, burst: self.burst.unwrap_or(amount) };
         }
         // Burst and refill of a window add up to the amount: what comes in during a window is at
         // least one. Of one alone, the next comes just after the window: later by more than a rate
         // rounds.
-        if self.amount == 1 {
-            let after = self.window / 1_000_000 + Duration::from_nanos(4);
-            return Rate::new(1, self.window.saturating_add(after), 1);
+        if amount == 1 {
+            let after = window / 1_000_000 + Duration::from_nanos(4);
+            return Refill { amount, window: window.saturating_add(after), burst: 1 };
         }
-        let burst = self.burst.unwrap_or(self.amount / 10).max(1);
-        let burst = burst.min(self.amount.saturating_sub(1));
-        Rate::new(self.amount.saturating_sub(burst), self.window, burst)
+        let burst = self.burst.unwrap_or(amount / 10).max(1).min(amount.saturating_sub(1));
+        Refill { amount: amount.saturating_sub(burst), window, burst }
     }
+}
+
+/// What comes in per window, and how much fits at once. Nothing of it is checked: see
+/// [`Rate::new`](crate::rate::Rate::new).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refill {
+    /// How much comes in.
+    pub amount: u64,
+    /// Per how long.
+    pub window: Duration,
+    /// How much fits at once.
+    pub burst: u64,
 }
 
 /// The limits of one scope: the whole service, a tenant, a tenant on a model, or a key of your own.
@@ -146,6 +186,12 @@ pub struct Limits {
     pub concurrency: Option<u32>,
     /// What happens to a call when as many are running.
     pub on_concurrency: OnLimit,
+    /// What happens while the store that keeps these limits does not answer, to those that do not
+    /// say so themselves; unless set, what
+    /// [`SharedQuota`](crate::quota::SharedQuota::on_store_failure) says, and nothing passes a budget
+    /// of money. Means nothing where no store keeps them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_store_failure: Option<OnStoreFailure>,
 }
 
 impl Limits {
@@ -206,6 +252,13 @@ impl Limits {
         self
     }
 
+    /// With what happens while the store that keeps these limits does not answer.
+    #[must_use]
+    pub const fn on_store_failure(mut self, policy: OnStoreFailure) -> Self {
+        self.on_store_failure = Some(policy);
+        self
+    }
+
     /// With a budget per day or month.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
@@ -216,7 +269,7 @@ impl Limits {
     /// Whether nothing is limited.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Self { rates, budgets, concurrency, on_concurrency: _ } = self;
+        let Self { rates, budgets, concurrency, on_concurrency: _, on_store_failure: _ } = self;
         rates.is_empty() && budgets.is_empty() && concurrency.is_none()
     }
 
@@ -228,7 +281,7 @@ impl Limits {
     }
 
     pub(crate) fn validate(&self, path: &str) -> Result<(), BuildError> {
-        let Self { rates, budgets, concurrency, on_concurrency: _ } = self;
+        let Self { rates, budgets, concurrency, on_concurrency: _, on_store_failure: _ } = self;
         if rates.len() > MOST_LIMITS || budgets.len() > MOST_LIMITS {
             let reason = format!("at most {MOST_LIMITS} are possible");
             return Err(BuildError::new(path.to_owned(), reason));

@@ -32,7 +32,8 @@
 //!   reservation's own part has not drained.
 //! * Debts stop growing at ten thousand bursts or more; a call that lies cannot lock a tenant out for
 //!   longer than these take to drain.
-//! * Limits are this process's own. [`store`] says what limits of several instances are.
+//! * Limits are this process's own, unless it is given a [`SharedQuota`]: that says what is promised
+//!   of limits that several instances share.
 //!
 //! **Cost.** For each level: a look-up in a sharded map, whose lock is held for that look, a counter,
 //! and a compare-and-swap a limit; budgets by calendar take a short lock. No lock is held across a
@@ -58,6 +59,7 @@ mod plan;
 mod reservation;
 mod scope;
 mod scopes;
+mod shared;
 pub mod store;
 mod succession;
 mod turnstile;
@@ -68,5 +70,6 @@ pub use builder::QuotaBuilder;
 pub use denied::{Denied, Level, Reason};
 pub use estimate::Estimate;
 pub use limiter::{QuotaLimiter, TenantHandle, TenantUsage, Whose};
-pub use limits::{Dimension, Limit, Limits, OnLimit};
+pub use limits::{Dimension, Limit, Limits, OnLimit, Refill};
 pub use reservation::Reservation;
+pub use shared::{SharedQuota, SharedState};

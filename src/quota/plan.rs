@@ -18,6 +18,8 @@ pub(crate) struct Plan {
     pub(crate) budgets: Box<[Budget]>,
     pub(crate) concurrency: Option<u32>,
     on_concurrency: OnLimit,
+    /// As they were stated.
+    pub(crate) limits: Arc<Limits>,
     /// Whether somebody may wait for one of the limits.
     pub(crate) waits: bool,
     /// Here, so that a reservation reaches it without holding the limiter too.
@@ -71,6 +73,7 @@ impl Plan {
             budgets: limits.budgets.clone().into(),
             concurrency: limits.concurrency,
             on_concurrency: limits.on_concurrency,
+            limits: Arc::new(limits.clone()),
             waits: limits.may_wait(),
             shared: Arc::clone(shared),
         }

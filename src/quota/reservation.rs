@@ -5,6 +5,7 @@ use crate::quota::denied::Denied;
 use crate::quota::held::{CallScopes, Held};
 use crate::quota::key::ScopeKey;
 use crate::quota::scope::Moment;
+use crate::quota::shared::Ticket;
 use crate::quota::turnstile::Freed;
 use crate::time::{Instant, now};
 use crate::usage::Cost;
@@ -22,6 +23,8 @@ pub struct Reservation {
     streamed: u64,
     /// Output and money that are charged so far.
     charged: (u64, u64),
+    /// What it holds of limits that instances share. Nothing is held beside it.
+    ticket: Option<Box<Ticket>>,
 }
 
 impl Reservation {
@@ -29,7 +32,20 @@ impl Reservation {
     #[inline]
     pub(crate) fn new(line: ScopeKey, expected: Amounts, taken: &Amounts) -> Self {
         let charged = (taken.output_tokens, taken.cost.nano_dollars());
-        Self { line, held: Held::default(), reserved: expected, streamed: 0, charged }
+        let held = Held::default();
+        Self { line, held, reserved: expected, streamed: 0, charged, ticket: None }
+    }
+
+    /// Of a call that holds what its ticket says. What it uses beyond is charged when it ends.
+    pub(crate) fn of_ticket(
+        line: ScopeKey,
+        expected: Amounts,
+        taken: &Amounts,
+        ticket: Ticket,
+    ) -> Self {
+        let mut reservation = Self::new(line, expected, taken);
+        reservation.ticket = Some(Box::new(ticket));
+        reservation
     }
 
     /// Takes `amounts` from the scopes that `find` gives; where that is refused, nothing is left to
@@ -105,6 +121,9 @@ impl Reservation {
     }
 
     fn end(&mut self, actual: &Amounts, at: Instant) {
+        if let Some(ticket) = self.ticket.take() {
+            ticket.end(actual, at);
+        }
         if let Some(shared) = self.held.shared() {
             let nanos = shared.nanos(at);
             let freed = self.held.settle(actual, nanos);
@@ -133,7 +152,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if self.held.shared().is_some() {
+        if self.held.shared().is_some() || self.ticket.is_some() {
             let used = self.so_far();
             self.end(&used, now());
         }

@@ -36,10 +36,10 @@ struct Joined {
 }
 
 #[derive(Debug, Default)]
-struct Line {
+pub(crate) struct Line {
     head: Mutex<()>,
     /// Keeps one notice until the head asks, so that none is missed while it looks at its limits.
-    given_back: Notify,
+    pub(crate) given_back: Notify,
 }
 
 /// Who may want to look again.
@@ -79,20 +79,20 @@ impl Turnstiles {
     }
 
     /// Whether somebody of that tenant waits already, and goes first.
-    fn is_taken(&self, key: ScopeKey) -> bool {
+    pub(crate) fn is_taken(&self, key: ScopeKey) -> bool {
         self.standing.load(Ordering::Relaxed) > 0 && self.lines.contains_key(&key)
     }
 }
 
 /// A place in a line. The last one to leave takes the line down.
-struct Standing<'a> {
+pub(crate) struct Standing<'a> {
     turnstiles: &'a Turnstiles,
     key: ScopeKey,
     line: Arc<Line>,
 }
 
 impl<'a> Standing<'a> {
-    fn enter(turnstiles: &'a Turnstiles, key: ScopeKey) -> Self {
+    pub(crate) fn enter(turnstiles: &'a Turnstiles, key: ScopeKey) -> Self {
         let mut joined = turnstiles.lines.entry(key).or_default();
         joined.standing += 1;
         let line = Arc::clone(&joined.line);
@@ -104,8 +104,12 @@ impl<'a> Standing<'a> {
     }
 
     /// Waits to be first.
-    async fn head(&self) -> MutexGuard<'_, ()> {
+    pub(crate) async fn head(&self) -> MutexGuard<'_, ()> {
         self.line.head.lock().await
+    }
+
+    pub(crate) fn line(&self) -> &Line {
+        &self.line
     }
 }
 
@@ -168,7 +172,7 @@ async fn at_the_head(
 
 /// A wait that would outlast the deadline is over before it begins. How long calls run that hold
 /// places nobody knows.
-fn may_wait(denied: &Denied, now: Instant, deadline: Instant) -> bool {
+pub(crate) fn may_wait(denied: &Denied, now: Instant, deadline: Instant) -> bool {
     let in_time = match denied.reason {
         Reason::Concurrency { .. } => now < deadline,
         _ => denied.retry_after().is_some_and(|wait| after(now, wait) <= deadline),

@@ -92,21 +92,29 @@ impl Breaker {
         }
     }
 
+    /// How long it is not to be asked: nothing where a trial is due, `None` while it is closed.
+    #[must_use]
+    pub fn rest(&self, now: Instant) -> Option<Duration> {
+        match self.state {
+            State::Closed => None,
+            State::Open { until } => Some(until.saturating_duration_since(now)),
+            State::Trial { since } => Some(after(since, TRIAL_FOR).saturating_duration_since(now)),
+        }
+    }
+
     /// Whether the store may be asked at `now`.
     ///
     /// # Errors
     /// How long it is not to be asked.
     pub fn admit(&mut self, now: Instant) -> Result<Permit, Duration> {
-        let since = match self.state {
-            State::Closed => return Ok(Permit { trial: false }),
-            State::Open { until } => until,
-            State::Trial { since } => after(since, TRIAL_FOR),
-        };
-        if since > now {
-            return Err(since - now);
+        match self.rest(now) {
+            None => Ok(Permit { trial: false }),
+            Some(rest) if rest.is_zero() => {
+                self.state = State::Trial { since: now };
+                Ok(Permit { trial: true })
+            }
+            Some(rest) => Err(rest),
         }
-        self.state = State::Trial { since: now };
-        Ok(Permit { trial: true })
     }
 
     /// The store answered. Whether that changed how the breaker stands.

@@ -50,6 +50,13 @@ impl Guarded {
         self.state.lock().0.state()
     }
 
+    /// How long the store is not to be asked: nothing where a trial is due, `None` while it is asked
+    /// as a matter of course. For those who leave trials to others.
+    #[must_use]
+    pub fn rest(&self) -> Option<Duration> {
+        self.state.lock().0.rest(now())
+    }
+
     /// Asks the store, with the deadline.
     ///
     /// # Errors

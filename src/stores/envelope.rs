@@ -89,7 +89,8 @@ impl Sealer {
         sealed: &[u8],
     ) -> Result<T, StoreError> {
         let broken = |why: Broken| StoreError::Garbled(why.into());
-        let (content, seal) = sealed.split_last_chunk::<SEAL>().ok_or(broken(Broken::Short))?;
+        let (content, seal) =
+            sealed.split_last_chunk::<SEAL>().ok_or_else(|| broken(Broken::Short))?;
         // A comparison in constant time: the hash's own.
         if blake3::Hash::from(keyed(&self.seals, place, &[content])) != *seal {
             return Err(broken(Broken::Seal));

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -11,6 +12,8 @@ use evenkeel::{
     CacheControl, CallOptions, ChatRequest, ChatResponse, Embedder, Embedding, ProviderError,
     async_trait,
 };
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// Two coordinates at the angle that stands in the text behind the last `@`, in degrees; where there
 /// is none, a degree for each `~`. Similarity is the cosine of the difference.

@@ -2,8 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a failed step of a test is its failure")]
 
 mod bounds;
+mod canaries;
 mod decisions;
 mod doubles;
 mod embedders;
 mod isolation;
+mod neighbours;
+mod sharing;
 mod snapshots;
+mod stores;

@@ -1,5 +1,6 @@
 //! Answers that are used again, and answers that calls share, through the whole client.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel::cache::{HitId, LexicalEmbedder, Scope, SemanticCache};
@@ -8,7 +9,7 @@ use evenkeel::quota::{Dimension, Limit, Limits, QuotaLimiter};
 use evenkeel::testing::{Answer, ScriptedProvider, drop_after_polls};
 use evenkeel::{
     CacheControl, Call, ChatRequest, ChatResponse, Completion, Cost, Endpoint, Error, ErrorKind,
-    FinishReason, LlmClient, Part, Price, ServedBy, TenantId, Usage, time,
+    FinishReason, HitPace, LlmClient, Part, Price, ServedBy, TenantId, Usage, time,
 };
 use futures::StreamExt as _;
 use futures::future::{join, join_all};
@@ -286,10 +287,111 @@ async fn a_question_much_alike_is_answered_until_somebody_says_it_was_wrong() {
     assert!((0.6..1.0).contains(&similarity), "{similarity}");
     assert_eq!(notebook.count("Cache { call: 2, outcome: \"semantic_hit\""), 1);
 
-    let hit: HitId = alike.report.hit.as_deref().unwrap().parse().unwrap();
+    let hit: HitId = alike.report.hit.unwrap().to_string().parse().unwrap();
     assert!(client.cache().unwrap().report_wrong(hit));
     let again = ask("Please explain how ownership works in Rust").await;
     assert_eq!(served_by(&again), ServedBy::Endpoint("only".into()));
+}
+
+/// Some 70 bytes, fetched in a second and eleven more.
+fn a_long_answer() -> Answer {
+    slow("Each value has one owner and is dropped when that owner goes out of scope")
+}
+
+fn at_its_pace() -> Call {
+    question().hit_pace(HitPace::AsFetched)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paced_hit_begins_at_once_and_takes_as_long_as_the_answer_took() {
+    let provider = always("only", a_long_answer());
+    let client = builder_over(&provider).hit_pace(HitPace::AsFetched).build().unwrap();
+    let fetched = client.complete(question()).await.unwrap();
+    let took = fetched.report.total - fetched.report.ttft.unwrap();
+
+    let start = time::now();
+    let mut stream = client.stream(question()).await.unwrap();
+    assert_eq!(stream.ttft(), Some(Duration::ZERO));
+    let (mut text, mut times) = (String::new(), Vec::new());
+    while let Some(chunk) = stream.next().await {
+        if let Some(piece) = chunk.unwrap().as_text() {
+            text.push_str(piece);
+            times.push(start.elapsed());
+        }
+    }
+    assert_eq!((text, times[0]), (fetched.text(), Duration::ZERO));
+    assert!(times.is_sorted_by(|one, next| one < next), "{times:?}");
+    assert!((took / 2..=took).contains(times.last().unwrap()), "{times:?} of {took:?}");
+    assert_eq!(stream.report().unwrap().served_by, ServedBy::ExactHit);
+
+    let start = time::now();
+    text_of(&client, question().hit_pace(HitPace::AtOnce)).await;
+    client.complete(question()).await.unwrap();
+    assert_eq!((start.elapsed(), provider.counts().started), (Duration::ZERO, 1));
+    assert_nothing_is_held(&client, [&provider]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paced_hit_is_fast_enough_for_its_deadline() {
+    let provider = always("only", a_long_answer());
+    let client = client_over(&provider);
+    let fetched = client.complete(question()).await.unwrap();
+    let start = time::now();
+    assert_eq!(text_of(&client, at_its_pace().deadline_in(seconds(2))).await, fetched.text());
+    assert!((seconds(1)..seconds(2)).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paced_hit_ends_with_its_stream_and_with_its_client() {
+    let provider = always("only", a_long_answer());
+    let client = client_over(&provider);
+    client.complete(question()).await.unwrap();
+    let mut left = client.stream(at_its_pace()).await.unwrap();
+    assert_eq!((left.next().await.unwrap().is_ok(), client.running()), (true, 1));
+    drop(left);
+    assert_nothing_is_held(&client, [&provider]);
+
+    let stream = client.stream(at_its_pace()).await.unwrap();
+    let drain = client.drain(time::now() + seconds(1));
+    let (ended, drained) = join(stream.into_completion(), drain).await;
+    assert_eq!((ended.unwrap_err().label(), drained.cut_off), ("closed", 1));
+    assert_nothing_is_held(&client, [&provider]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_similar_hit_is_paced_as_well() {
+    let provider = always("only", a_long_answer());
+    let cache = SemanticCache::builder().embedder(LexicalEmbedder::new()).threshold(0.6);
+    let client = LlmClient::builder()
+        .endpoint(Endpoint::new(provider.clone()))
+        .cache(cache.build().unwrap())
+        .hit_pace(HitPace::AsFetched)
+        .build()
+        .unwrap();
+    let ask = |text: &str| ChatRequest::new("m").user(text);
+    client.complete(ask("Please explain to me how ownership works in Rust")).await.unwrap();
+    let start = time::now();
+    let stream = client.stream(ask("Please explain how ownership works in Rust")).await.unwrap();
+    assert_eq!((stream.ttft(), start.elapsed()), (Some(Duration::ZERO), Duration::ZERO));
+    let done = stream.into_completion().await.unwrap();
+    assert!(matches!(served_by(&done), ServedBy::SemanticHit { .. }));
+    assert!(start.elapsed() > seconds(5), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_who_are_given_an_answer_share_it_and_may_have_their_own() {
+    let provider = always("only", slow("one two"));
+    let client = client_over(&provider);
+    let (first, same_time) = join(client.complete(question()), client.complete(question())).await;
+    let (first, same_time) = (first.unwrap(), same_time.unwrap());
+    let hits =
+        [client.complete(question()).await.unwrap(), client.complete(question()).await.unwrap()];
+    assert!(Arc::ptr_eq(&first.response, &same_time.response));
+    assert!(Arc::ptr_eq(&hits[0].response, &hits[1].response));
+    let [mine, others] = hits;
+    let mut mine = mine.into_response();
+    mine.content.clear();
+    assert_eq!(others.text(), "one two");
 }
 
 #[tokio::test(start_paused = true)]

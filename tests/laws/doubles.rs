@@ -50,6 +50,14 @@ impl Notebook {
     }
 }
 
+impl Notebook {
+    /// How often the cache is told to have done this for a call.
+    pub(crate) fn cache(&self, outcome: &str) -> usize {
+        let part = format!("outcome: \"{outcome}\"");
+        self.lines().iter().filter(|l| l.starts_with("Cache ") && l.contains(&part)).count()
+    }
+}
+
 impl Observer for Notebook {
     fn on_event(&self, event: &Event<'_>) {
         self.0.lock().push(format!("{event:?}"));

@@ -24,6 +24,11 @@ mod queueing;
 mod quotas;
 mod retries;
 mod secrets;
+mod shared_quotas;
+mod shared_stores;
+mod sharing;
+#[path = "../cache/stores.rs"]
+mod stores;
 mod strategies;
 mod streams;
 mod weights;

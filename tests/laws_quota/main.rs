@@ -8,8 +8,11 @@ mod absurd;
 mod accounts;
 mod changes;
 mod eviction;
+mod faulty;
+mod fleet;
 mod levels;
 mod model;
+mod shared;
 #[cfg(feature = "test-util")]
 mod stores;
 mod support;

@@ -1,6 +1,7 @@
 //! The reference store keeps its own laws, and the suite finds one that does not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use evenkeel::async_trait;
 use evenkeel::quota::Amounts;
@@ -30,6 +31,7 @@ enum Habit {
     ForgetsIds,
     SettlesNothing,
     ForgetsScopes,
+    ForgetsNoInstance,
 }
 
 #[async_trait]
@@ -39,7 +41,7 @@ impl QuotaStore for Broken {
         match self.habit {
             Habit::ForgetsIds => demand.id = rand(),
             Habit::ForgetsScopes => demand.scopes.truncate(1),
-            Habit::SettlesNothing => {}
+            Habit::SettlesNothing | Habit::ForgetsNoInstance => {}
         }
         self.store.reserve(&Arc::new(demand)).await
     }
@@ -48,6 +50,13 @@ impl QuotaStore for Broken {
         match self.habit {
             Habit::SettlesNothing => Ok(()),
             _ => self.store.settle(grant, actual).await,
+        }
+    }
+
+    async fn beat(&self, instance: u128, ttl: Duration) -> Result<u32, StoreError> {
+        match self.habit {
+            Habit::ForgetsNoInstance => self.store.beat(instance, ttl * 1_000).await,
+            _ => self.store.beat(instance, ttl).await,
         }
     }
 }
@@ -76,4 +85,29 @@ async fn a_store_that_settles_nothing_breaks_a_law() {
 #[should_panic = "all scopes or none"]
 async fn a_store_that_asks_one_scope_alone_breaks_a_law() {
     suite(Habit::ForgetsScopes).await;
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic = "an instance is counted while it says that it lives"]
+async fn a_store_that_counts_the_dead_breaks_a_law() {
+    suite(Habit::ForgetsNoInstance).await;
+}
+
+/// The reference, which does not count.
+struct Uncounting(MemoryQuotaStore);
+
+#[async_trait]
+impl QuotaStore for Uncounting {
+    async fn reserve(&self, demand: &Arc<Demand>) -> Result<Verdict, StoreError> {
+        self.0.reserve(demand).await
+    }
+
+    async fn settle(&self, grant: &Grant, actual: &Amounts) -> Result<(), StoreError> {
+        self.0.settle(grant, actual).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_need_not_count_instances() {
+    conformance::quota::store(|| async { Uncounting(MemoryQuotaStore::new()) }).await;
 }

@@ -67,3 +67,26 @@ impl FactStore for MemoryFactStore {
         Ok(running.map(fact).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_keeps_so_many_facts_and_room_comes_with_their_end() {
+        let store = MemoryFactStore::new();
+        let fact = |account, lasts| AccountFact::new(account, FactKind::Auth, lasts);
+        for account in 0..MOST_FACTS as u128 {
+            store.publish(&fact(account, Duration::from_secs(1))).await.unwrap();
+        }
+        let long = Duration::from_secs(60);
+        let refused = store.publish(&fact(u128::MAX, long)).await.unwrap_err();
+        assert_eq!(refused.label(), "refused");
+        store.publish(&fact(0, long)).await.unwrap();
+        crate::time::sleep_until(after(now(), Duration::from_secs(1))).await;
+        store.publish(&fact(u128::MAX, long)).await.unwrap();
+        assert_eq!(store.all().await.unwrap().len(), 2);
+    }
+}

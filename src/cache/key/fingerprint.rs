@@ -46,10 +46,17 @@ pub(crate) struct Fingerprint {
 /// What entries can be invalidated by.
 #[derive(Clone, Copy)]
 pub(crate) enum Label<'a> {
+    All,
+    /// Advanced in shared stores together with every other label.
+    Generation,
     Tag(&'a str),
     Namespace(&'a str),
     Tenant(&'a str),
 }
+
+/// Changes whenever keys are made in another way. Instances of different versions then share nothing,
+/// instead of finding what was stored under another request's key.
+const FORMAT: u64 = 1;
 
 /// The key of the hash function. Whoever knows it could search for collisions.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +75,41 @@ impl Secret {
         Self([a.next_u64(), b.next_u64(), a.next_u64(), b.next_u64()])
     }
 
+    /// The key of all caches that are given the same secret, as long as they make keys alike.
+    pub(crate) fn given(secret: &[u8; 32]) -> Self {
+        let word = |at: usize| {
+            let bytes = secret[at * 8..][..8].try_into().expect("8 bytes are 8 bytes");
+            u64::from_le_bytes(bytes)
+        };
+        let half = |half: u8| {
+            let mut feed = Feed::new([word(0), word(1), word(2), word(3)]);
+            feed.word(FORMAT);
+            feed.raw(&[half]);
+            feed.finish()
+        };
+        let (a, b) = (half(0), half(1));
+        Self([a as u64, (a >> 64) as u64, b as u64, (b >> 64) as u64])
+    }
+
+    /// Where a shared index keeps a partition: the vectors of other embedders are elsewhere.
+    pub(crate) fn shared_partition(&self, partition: PartitionKey, embedder: &str) -> u128 {
+        let mut feed = Feed::new(self.0);
+        feed.raw(b"v");
+        feed.raw(&partition.0.to_le_bytes());
+        feed.text(embedder);
+        feed.finish()
+    }
+
+    /// What a copy of another request's answer is kept under: no request's key, so that it is found
+    /// by its vector only, whatever the key said that came with it.
+    pub(crate) fn copy(&self, partition: PartitionKey, exact: u128) -> ExactKey {
+        let mut feed = Feed::new(self.0);
+        feed.raw(b"w");
+        feed.raw(&partition.0.to_le_bytes());
+        feed.raw(&exact.to_le_bytes());
+        ExactKey(feed.finish())
+    }
+
     pub(crate) fn scope(&self, scope: &Scope, tenant: Option<&TenantId>) -> ScopeKey {
         let (kind, namespace, tenant) = scope.names(tenant);
         let mut feed = Feed::new(self.0);
@@ -80,6 +122,8 @@ impl Secret {
     /// The hash of a label that entries are found by when they are invalidated.
     pub(crate) fn label(&self, label: Label<'_>) -> u128 {
         let (kind, name) = match label {
+            Label::All => (b"*", ""),
+            Label::Generation => (b"g", ""),
             Label::Tag(name) => (b"t", name),
             Label::Namespace(name) => (b"n", name),
             Label::Tenant(name) => (b"c", name),
@@ -90,7 +134,7 @@ impl Secret {
         feed.finish()
     }
 
-    /// The labels of an entry: those of its scope, and those of the call.
+    /// The labels of an entry: the one of all, those of its scope, and those of the call.
     pub(crate) fn labels<'a>(
         &self,
         scope: &'a Scope,
@@ -99,7 +143,8 @@ impl Secret {
     ) -> Box<[u128]> {
         let (_, namespace, tenant) = scope.names(tenant);
         let scope = namespace.map(Label::Namespace).into_iter().chain(tenant.map(Label::Tenant));
-        scope.chain(tags.map(Label::Tag)).map(|label| self.label(label)).collect()
+        let labels = [Label::All].into_iter().chain(scope).chain(tags.map(Label::Tag));
+        labels.map(|label| self.label(label)).collect()
     }
 
     /// One pass over the request gives the last two hashes: the text comes last, and the partition
@@ -407,6 +452,52 @@ mod tests {
         let image = Message::user("see").part(Part::image_url("u"));
         assert_eq!(question(&base().message(image)), None);
         assert_eq!(question(&ChatRequest::with_default_model()), None);
+    }
+
+    #[test]
+    fn one_secret_gives_the_same_keys_everywhere_and_one_that_differs_in_a_bit_others() {
+        let given = |secret: &[u8; 32]| Secret::given(secret).label(Label::All);
+        let secret: [u8; 32] = std::array::from_fn(|at| at as u8);
+        assert_eq!(given(&secret), given(&secret.clone()));
+        for at in 0..32 {
+            let mut other = secret;
+            other[at] ^= 1;
+            assert_ne!(given(&secret), given(&other), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn keys_are_those_that_instances_of_this_format_make() {
+        let secret = Secret::given(&std::array::from_fn(|at| at as u8));
+        let scope = secret.scope(&Scope::Tenant, Some(&"acme".into()));
+        let Fingerprint { partition, exact, .. } =
+            secret.fingerprint(&base(), scope, Normalizer::Canonical);
+        let keys = [
+            scope.0,
+            partition.0,
+            exact.0,
+            secret.shared_partition(partition, "embedder"),
+            secret.label(Label::Tag("tag")),
+        ];
+        // What changes one of these has to change the format as well.
+        assert_eq!(FORMAT, 1);
+        assert_eq!(
+            keys,
+            [
+                0xdfbd9a70754d6a64abe873c7545a7101,
+                0x0421458902eaf60814b47188882a23f3,
+                0x8f19e5a3c9541cc40afee416ff36e53f,
+                0x64b370adeaab3b296402d6bf132935ec,
+                0x8179d7d1642cc88e99f1d621fc11eed9
+            ]
+        );
+    }
+
+    #[test]
+    fn shared_partitions_are_apart_for_each_embedder() {
+        let of = |partition, embedder| secret().shared_partition(PartitionKey(partition), embedder);
+        assert_ne!(of(1, "a"), of(1, "b"));
+        assert_ne!(of(1, "a"), of(2, "a"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a store of answers is asked, and what it answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,7 +36,7 @@ pub trait CacheStore: Send + Sync + 'static {
     /// Where the store could not be asked.
     async fn remove(&self, key: &SharedKey) -> Result<(), StoreError>;
 
-    /// The epochs of some labels, in order.
+    /// The epochs of some labels, in order, read in that order or all at one moment.
     ///
     /// The epoch of a label lasts until it is [advanced](Self::advance), and no later epoch of the
     /// label has the same number, whatever is forgotten in between. A label that the store does not
@@ -83,4 +84,49 @@ pub trait CacheStore: Send + Sync + 'static {
     /// # Errors
     /// Where the store could not be asked.
     async fn release(&self, key: &SharedKey, token: u128) -> Result<(), StoreError>;
+}
+
+#[async_trait]
+impl<S: CacheStore + ?Sized> CacheStore for Arc<S> {
+    async fn get(&self, key: &SharedKey) -> Result<Option<SharedAnswer>, StoreError> {
+        (**self).get(key).await
+    }
+
+    async fn put(&self, key: &SharedKey, answer: &SharedAnswer) -> Result<(), StoreError> {
+        (**self).put(key, answer).await
+    }
+
+    async fn remove(&self, key: &SharedKey) -> Result<(), StoreError> {
+        (**self).remove(key).await
+    }
+
+    async fn epochs(&self, labels: &[u128]) -> Result<Vec<u64>, StoreError> {
+        (**self).epochs(labels).await
+    }
+
+    async fn advance(&self, label: u128) -> Result<u64, StoreError> {
+        (**self).advance(label).await
+    }
+
+    async fn try_lead(
+        &self,
+        key: &SharedKey,
+        token: u128,
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
+        (**self).try_lead(key, token, lease).await
+    }
+
+    async fn renew(
+        &self,
+        key: &SharedKey,
+        token: u128,
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
+        (**self).renew(key, token, lease).await
+    }
+
+    async fn release(&self, key: &SharedKey, token: u128) -> Result<(), StoreError> {
+        (**self).release(key, token).await
+    }
 }

@@ -119,3 +119,27 @@ impl Neighbour {
         Self { similarity, entry }
     }
 }
+
+#[async_trait]
+impl<S: VectorIndex + ?Sized> VectorIndex for Arc<S> {
+    async fn nearest(
+        &self,
+        partition: u128,
+        vector: &Embedding,
+        at_least: f32,
+    ) -> Result<Vec<Neighbour>, StoreError> {
+        (**self).nearest(partition, vector, at_least).await
+    }
+
+    async fn insert(&self, entry: &SharedEntry) -> Result<(), StoreError> {
+        (**self).insert(entry).await
+    }
+
+    async fn remove(&self, partition: u128, exact: u128) -> Result<(), StoreError> {
+        (**self).remove(partition, exact).await
+    }
+
+    async fn clean_up(&self) -> Result<u64, StoreError> {
+        (**self).clean_up().await
+    }
+}

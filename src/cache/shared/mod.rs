@@ -11,13 +11,23 @@
 //! instances have in common, never a name, and what comes back is looked at again before it is served.
 
 mod answer;
+mod background;
 mod contract;
+mod epochs;
 mod index;
+mod lead;
 mod memory;
 mod memory_index;
+mod tiers;
+mod writes;
 
 pub use answer::{SharedAnswer, SharedKey, Stamp};
 pub use contract::CacheStore;
+pub(crate) use epochs::Stamped;
 pub use index::{Neighbour, SharedEntry, VectorIndex};
+pub use lead::FleetFlight;
+pub(crate) use lead::{Lead, pause};
 pub use memory::MemoryCacheStore;
 pub use memory_index::MemoryVectorIndex;
+pub(crate) use tiers::{Tiers, stamps_of};
+pub(crate) use writes::Job;

@@ -6,6 +6,7 @@ use super::shard::{Entry, EntryId, Found, Gone, MOST_PLACES, MOST_SHARDS, Remove
 use super::shares::Held;
 use crate::cache::key::{ExactKey, PartitionKey};
 use crate::cache::lexical::Words;
+use crate::cache::shared::Stamped;
 use crate::sync::Mutex;
 use crate::time::Instant;
 
@@ -71,6 +72,13 @@ impl MemoryStore {
     pub(crate) fn touch(&self, id: EntryId) {
         if let Some(shard) = self.of_id(id) {
             shard.lock().touch(id);
+        }
+    }
+
+    /// Notes that an entry was not taken back.
+    pub(crate) fn restamp(&self, id: EntryId, stamped: Stamped) {
+        if let Some(shard) = self.of_id(id) {
+            shard.lock().restamp(id, stamped);
         }
     }
 

@@ -9,6 +9,7 @@ use super::shares::{Held, Shares};
 use crate::cache::answer::StoredAnswer;
 use crate::cache::key::{ExactKey, PartitionKey, ScopeKey};
 use crate::cache::lexical::Words;
+use crate::cache::shared::Stamped;
 use crate::time::Instant;
 
 /// Keys are hashes already.
@@ -45,6 +46,9 @@ pub(super) const MOST_SHARDS: usize = 1 << SHARD_BITS;
 pub(super) const MOST_PLACES: usize = 1 << PLACE_BITS;
 
 impl EntryId {
+    /// Names no entry: there are fewer shards.
+    pub(crate) const NOWHERE: Self = Self(u64::MAX);
+
     const fn new(shard: u8, place: u32, generation: u32) -> Self {
         let place = (place as u64) << SHARD_BITS;
         Self((generation as u64) << (SHARD_BITS + PLACE_BITS) | place | shard as u64)
@@ -76,6 +80,8 @@ pub(crate) struct Entry {
     pub(crate) words: Option<Arc<Words>>,
     pub(crate) answer: Arc<StoredAnswer>,
     pub(crate) tags: Box<[u128]>,
+    /// What epochs the tags were in, where instances share them.
+    pub(crate) stamped: Option<Stamped>,
     pub(crate) expires: Instant,
     /// What it counts for, its vector and its words included.
     pub(crate) bytes: usize,
@@ -112,7 +118,12 @@ pub(crate) struct Removed {
 /// What was found under a key.
 #[derive(Debug)]
 pub(crate) enum Found {
-    Fresh(EntryId, Arc<StoredAnswer>),
+    Fresh {
+        id: EntryId,
+        answer: Arc<StoredAnswer>,
+        /// In which round it was found not to be taken back; 0 for none.
+        round: u64,
+    },
     /// It was there, and has just left.
     Expired(Removed),
     Nothing,
@@ -164,8 +175,9 @@ impl Shard {
         match &self.slots[place as usize].entry {
             Some(entry) if entry.expires > now => {
                 let answer = Arc::clone(&entry.answer);
+                let round = entry.stamped.as_ref().map_or(0, |stamped| stamped.round);
                 self.fifo.touch(place);
-                Found::Fresh(self.id(place), answer)
+                Found::Fresh { id: self.id(place), answer, round }
             }
             _ => self.remove_at(place, Gone::Expired).map_or(Found::Nothing, Found::Expired),
         }
@@ -245,6 +257,15 @@ impl Shard {
             self.shares.grow(entry.scope, bytes);
         }
         true
+    }
+
+    /// Notes that an entry was not taken back.
+    pub(super) fn restamp(&mut self, id: EntryId, stamped: Stamped) {
+        if self.is_current(id)
+            && let Some(entry) = &mut self.slots[id.place() as usize].entry
+        {
+            entry.stamped = Some(stamped);
+        }
     }
 
     /// Keeps an entry for the very same question only. The partition it leaves.

@@ -58,6 +58,21 @@ pub trait QuotaStore: Send + Sync + 'static {
     }
 }
 
+#[async_trait]
+impl<S: QuotaStore + ?Sized> QuotaStore for Arc<S> {
+    async fn reserve(&self, demand: &Arc<Demand>) -> Result<Verdict, StoreError> {
+        (**self).reserve(demand).await
+    }
+
+    async fn settle(&self, grant: &Grant, actual: &Amounts) -> Result<(), StoreError> {
+        (**self).settle(grant, actual).await
+    }
+
+    async fn beat(&self, instance: u128, ttl: Duration) -> Result<u32, StoreError> {
+        (**self).beat(instance, ttl).await
+    }
+}
+
 /// What a call is to take, from which scopes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::contract::{Demand, Grant, QuotaStore, StoredScope, Verdict};
 use crate::quota::amounts::Amounts;
-use crate::quota::denied::Denied;
+use crate::quota::denied::{Denied, Reason};
 use crate::quota::held::{CallScopes, Held};
 use crate::quota::limits::Limits;
 use crate::quota::plan::{Plan, Shared};
@@ -26,6 +26,7 @@ use crate::time::{Instant, after, now, wall_clock};
 pub struct MemoryQuotaStore {
     shared: Arc<Shared>,
     state: Arc<Mutex<State>>,
+    most_scopes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +34,8 @@ struct State {
     scopes: HashMap<Arc<str>, (Arc<Limits>, Arc<Scope>)>,
     /// What is out, by id.
     open: HashMap<u128, Open>,
+    /// Nothing of it expires before, so that not every question looks through all of it.
+    first_expiry: Option<Instant>,
     /// Until when each instance lives.
     instances: HashMap<u128, Instant>,
     /// Neither is looked through before there are so many.
@@ -59,7 +62,13 @@ impl MemoryQuotaStore {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
-        Self { shared: Arc::new(Shared::new()), state: Arc::default() }
+        Self::with_most_scopes(usize::MAX)
+    }
+
+    /// An empty store that keeps so many scopes at the most, and refuses others as saturated.
+    #[must_use]
+    pub fn with_most_scopes(most_scopes: usize) -> Self {
+        Self { shared: Arc::new(Shared::new()), state: Arc::default(), most_scopes }
     }
 
     /// How many scopes are in use.
@@ -72,7 +81,8 @@ impl MemoryQuotaStore {
         Moment { nanos: self.shared.nanos(at), wall: wall_clock() }
     }
 
-    fn try_reserve(&self, demand: &Arc<Demand>, at: Instant) -> Result<Grant, Denied> {
+    /// Takes what is demanded from every scope, or from none.
+    pub(crate) fn try_reserve(&self, demand: &Arc<Demand>, at: Instant) -> Result<Grant, Denied> {
         let now = self.moment(at);
         let mut state = self.state.lock();
         state.expire(at, now);
@@ -80,14 +90,25 @@ impl MemoryQuotaStore {
             return Ok(open.grant.clone());
         }
         state.sweep(now);
+        state.has_room_for(demand, self.most_scopes)?;
         let mut held = Held::default();
         let scopes = demand.scopes.iter().map(|scope| state.scope(scope, &self.shared, now));
         *held.scopes() = scopes.collect::<CallScopes>();
         held.take(&demand.amounts, now).map_err(|(denied, _freed)| denied)?;
         let grant = Grant::new(Arc::clone(demand), Vec::new());
         let expires = after(at, demand.expires_in);
+        state.first_expiry = Some(state.first_expiry.map_or(expires, |first| first.min(expires)));
         state.open.insert(demand.id, Open { grant: grant.clone(), held, expires });
         Ok(grant)
+    }
+
+    /// Corrects what was taken to what was used, and ends the call.
+    pub(crate) fn settle_at(&self, grant: &Grant, actual: &Amounts, at: Instant) {
+        let mut state = self.state.lock();
+        state.expire(at, self.moment(at));
+        if let Some(mut open) = state.open.remove(&grant.demand.id) {
+            let _freed = open.held.settle(actual, self.shared.nanos(at));
+        }
     }
 }
 
@@ -101,12 +122,7 @@ impl QuotaStore for MemoryQuotaStore {
     }
 
     async fn settle(&self, grant: &Grant, actual: &Amounts) -> Result<(), StoreError> {
-        let at = now();
-        let mut state = self.state.lock();
-        state.expire(at, self.moment(at));
-        if let Some(mut open) = state.open.remove(&grant.demand.id) {
-            let _freed = open.held.settle(actual, self.shared.nanos(at));
-        }
+        self.settle_at(grant, actual, now());
         Ok(())
     }
 
@@ -121,6 +137,18 @@ impl QuotaStore for MemoryQuotaStore {
 }
 
 impl State {
+    /// Scopes that are there have their room.
+    fn has_room_for(&self, demand: &Demand, most: usize) -> Result<(), Denied> {
+        if self.scopes.len() + demand.scopes.len() <= most {
+            return Ok(());
+        }
+        let mut new = demand.scopes.iter().filter(|scope| !self.scopes.contains_key(&scope.key));
+        match new.nth(most.saturating_sub(self.scopes.len())) {
+            Some(scope) => Err(Denied::new(scope.level.clone(), Reason::Saturated { most })),
+            None => Ok(()),
+        }
+    }
+
     /// The scope under a key, with the limits it is to have now.
     fn scope(&mut self, wanted: &StoredScope, shared: &Arc<Shared>, now: Moment) -> Arc<Scope> {
         let plan = || Arc::new(Plan::new(wanted.level.clone(), &wanted.limits, shared));
@@ -135,11 +163,15 @@ impl State {
 
     /// What was not settled in time is settled with what was taken.
     fn expire(&mut self, at: Instant, now: Moment) {
+        if self.first_expiry.is_none_or(|first| first > at) {
+            return;
+        }
         let expired = self.open.extract_if(|_, open| open.expires <= at);
         expired.for_each(|(_, mut open)| {
             let taken = open.grant.demand.amounts;
             let _freed = open.held.settle(&taken, now.nanos);
         });
+        self.first_expiry = self.open.values().map(|open| open.expires).min();
     }
 
     fn sweep(&mut self, now: Moment) {

@@ -4,9 +4,9 @@
 //! [`MemoryQuotaStore`] is the reference: what it does is what the words mean, and the suite
 //! `testing::conformance::quota` (feature `test-util`) holds any other store to it.
 //!
-//! [`QuotaLimiter`](crate::quota::QuotaLimiter) does not use a store: it keeps its limits in this
-//! process, synchronously, and no call of it waits for a future that a store would need. A limiter over
-//! a store is another shell over the same limits.
+//! A [`QuotaLimiter`](crate::quota::QuotaLimiter) keeps its limits in this process, synchronously, and
+//! no call waits for a future that a store would need. Given a
+//! [`SharedQuota`](crate::quota::SharedQuota) it keeps them in its store instead.
 //!
 //! **Exactness.** A reservation takes from every scope of its demand or from none, and no order of
 //! reservations and settlements of all instances together lets through more than a limiter of one

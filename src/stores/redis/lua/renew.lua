@@ -1,0 +1,3 @@
+-- Keeps a lead, if the token has it. ARGV: the token; the lease in milliseconds.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])

@@ -1,0 +1,70 @@
+//! How one service reaches its servers.
+
+use std::sync::Arc;
+
+use super::builder::RedisSharedBuilder;
+use super::cache::RedisCacheStore;
+use super::facts::RedisFactStore;
+use super::keys::Keys;
+use super::link::Link;
+use super::quota::RedisQuotaStore;
+use crate::error::BuildError;
+
+/// What the instances of one service share on Redis.
+///
+/// Cheap to clone; clones share the connections. Those are made when something is first asked, belong
+/// to the runtime it is asked on, and end with it.
+///
+/// ```
+/// use evenkeel::stores::redis::RedisShared;
+///
+/// # fn main() -> Result<(), evenkeel::BuildError> {
+/// let shared = RedisShared::builder("redis://:password@127.0.0.1:6379")
+///     .secret("at least sixteen bytes that all instances have")
+///     .prefix("chat")
+///     .build()?;
+/// let quotas = shared.quotas();
+/// assert!(!format!("{shared:?}").contains("password"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct RedisShared {
+    pub(super) keys: Arc<Keys>,
+    pub(super) quotas: Arc<Link>,
+    pub(super) answers: Arc<Link>,
+}
+
+impl RedisShared {
+    /// Starts from the URL of a server: `redis://`, `rediss://` for TLS, or `unix://`, with user,
+    /// password and database where there are some.
+    pub fn builder(url: impl Into<String>) -> RedisSharedBuilder {
+        RedisSharedBuilder::new(url.into())
+    }
+
+    /// With the defaults: one server, no prefix of your own. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// When the URL cannot be understood or the secret is too short.
+    pub fn connect(url: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self, BuildError> {
+        Self::builder(url).secret(secret).build()
+    }
+
+    /// Answers that all instances may serve.
+    #[must_use]
+    pub fn answers(&self) -> RedisCacheStore {
+        RedisCacheStore::new(Arc::clone(&self.keys), Arc::clone(&self.answers))
+    }
+
+    /// What instances tell one another of their accounts.
+    #[must_use]
+    pub fn facts(&self) -> RedisFactStore {
+        RedisFactStore::new(Arc::clone(&self.keys), Arc::clone(&self.answers))
+    }
+
+    /// Quotas that all instances take from.
+    #[must_use]
+    pub fn quotas(&self) -> RedisQuotaStore {
+        RedisQuotaStore::new(Arc::clone(&self.keys), Arc::clone(&self.quotas))
+    }
+}
