@@ -82,8 +82,18 @@ impl Inner {
         let partition = similar.then_some(print.partition);
         let bytes = Entry::weight(&answer, question.as_deref(), tags.len());
         let (key, scope) = (print.exact, print.scope);
-        let entry =
-            Entry { key, scope, partition, question, words: None, answer, tags, expires, bytes };
+        let entry = Entry {
+            key,
+            scope,
+            partition,
+            question,
+            words: None,
+            answer,
+            tags,
+            expires,
+            bytes,
+            findable_bytes: 0,
+        };
         let id = self.insert(entry, now).ok_or(NotStored::TooLarge)?;
         if let Some(partition) = partition {
             self.make_findable(partition, id, embedding.as_ref(), words, now);
@@ -164,7 +174,8 @@ impl Inner {
         let question = ticket.question.as_deref().unwrap_or_default();
         let stored = &neighbour.answer.response;
         if let Some(right) = judge.agree(question, &fresh.response, stored) {
-            self.rule.lock().learn(neighbour.difference, neighbour.similarity, right);
+            let pair = (neighbour.difference, neighbour.similarity);
+            self.rule.lock().learn(ticket.print.scope, pair, right);
         }
     }
 
@@ -174,13 +185,14 @@ impl Inner {
         let known = match hit.judged {
             Judged::Answer => self.forget(self.store.remove(entry).into_iter().collect()) > 0,
             Judged::Pair { bits, words } => {
-                if let Some(difference) = difference(words) {
-                    self.rule.lock().learn(difference, f32::from_bits(bits), false);
+                let scope = self.store.view(entry, now, |entry| entry.scope);
+                if let (Some(difference), Some(scope)) = (difference(words), scope) {
+                    let pair = (difference, f32::from_bits(bits));
+                    self.rule.lock().learn(scope, pair, false);
                 }
-                let alive = self.store.view(entry, now, |_| ()).is_some();
                 let partition = self.store.seclude(entry);
                 partition.inspect(|partition| self.partitions.remove(*partition, entry));
-                alive
+                scope.is_some()
             }
         };
         if known {

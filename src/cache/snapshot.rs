@@ -191,6 +191,7 @@ impl Record {
             answer: Arc::new(self.answer),
             tags: self.tags.into_iter().map(u128::from).collect(),
             expires: after(now, left),
+            findable_bytes: 0,
         };
         if let (Some(id), Some(partition)) = (inner.insert(entry, now), partition) {
             inner.make_findable(partition, id, None, None, now);
