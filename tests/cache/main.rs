@@ -10,4 +10,5 @@ mod isolation;
 mod neighbours;
 mod sharing;
 mod snapshots;
+#[allow(dead_code, reason = "the laws of the client use the rest of them")]
 mod stores;
