@@ -47,6 +47,11 @@ impl Moody {
         moody
     }
 
+    /// The same stores, in a mood of its own.
+    pub(crate) fn apart(&self) -> Self {
+        Self { store: self.store.clone(), index: self.index.clone(), ..Self::default() }
+    }
+
     pub(crate) fn turns(&self, mood: Mood) {
         *self.mood.lock() = mood;
     }
