@@ -216,9 +216,12 @@ async fn an_instance_that_dies_holds_the_others_up_for_its_lease_only() {
     let (provider, store) = (always("only", slow(seconds(3))), Moody::default());
     let start = time::now();
     let dying = async {
-        // Gone with all that it had to say.
-        let a = Instance::meeting(&provider, &store);
-        time::until(start + seconds(1), a.ask("q")).await
+        let its = store.apart();
+        let a = Instance::meeting(&provider, &its);
+        let dead = time::until(start + seconds(1), a.ask("q")).await;
+        // What it has to say comes to nobody's ears.
+        its.turns(Mood::Fails);
+        dead
     };
     let waiting = async {
         let b = Instance::meeting(&provider, &store);

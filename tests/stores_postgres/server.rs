@@ -171,6 +171,7 @@ impl Server {
     }
 
     /// A connection to look behind the index.
+    #[expect(clippy::disallowed_methods, reason = "the connection has to be driven by somebody")]
     pub(crate) async fn client(&self) -> Client {
         let connected = tokio_postgres::connect(&self.url(), NoTls).await;
         let (client, connection) = connected.expect("the server answers");
