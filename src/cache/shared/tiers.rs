@@ -17,7 +17,7 @@ use super::writes::{Job, Writes};
 use crate::cache::stats::{count, read};
 use crate::embed::Embedding;
 use crate::event::Emitter;
-use crate::remote::{Guarded, StoreError};
+use crate::remote::{BreakerState, Guarded, StoreError};
 use crate::rng::Rng;
 use crate::time::{Instant, now};
 
@@ -96,8 +96,17 @@ impl Tiers {
     }
 
     pub(crate) fn observe(&self, emitter: &Emitter) {
+        self.guarded().for_each(|store| store.observe(emitter));
+    }
+
+    /// How its stores stand, by their names.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (&'static str, BreakerState)> {
+        self.guarded().map(|store| (store.name(), store.state()))
+    }
+
+    fn guarded(&self) -> impl Iterator<Item = &Guarded> {
         let index = self.index.iter().flat_map(|index| [&index.reads, &index.changes]);
-        [&self.reads, &self.changes].into_iter().chain(index).for_each(|it| it.observe(emitter));
+        [&self.reads, &self.changes].into_iter().chain(index)
     }
 
     pub(crate) const fn has_index(&self) -> bool {
