@@ -1,5 +1,14 @@
 //! Pages that explain one subject each, from end to end.
 
+#[doc = include_str!("guide/migration.md")]
+pub mod migration {}
+
+#[doc = include_str!("guide/providers.md")]
+pub mod providers {}
+
+#[doc = include_str!("guide/configuration.md")]
+pub mod configuration {}
+
 #[doc = include_str!("guide/balancing.md")]
 pub mod balancing {}
 

@@ -70,6 +70,7 @@ run_checks() {
   # must not fail the checks.
   check "comparison with peers" apart benches/peers
   check "gateway" apart examples/gateway
+  check "adapters" apart examples/adapters/genai examples/adapters/async_openai
 }
 
 # --- set-up ---------------------------------------------------------------------------------------

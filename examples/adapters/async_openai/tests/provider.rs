@@ -256,5 +256,5 @@ async fn a_client_fails_over_from_one_sdk_to_another() {
     let (done, _) = join(client.complete(call), serve).await;
     let done = done.unwrap();
     assert_eq!(done.report.served_by.endpoint().unwrap(), &"free");
-    assert_eq!(done.response.raw.unwrap()["id"], "c1");
+    assert_eq!(done.response.raw.as_ref().unwrap()["id"], "c1");
 }
