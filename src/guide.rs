@@ -11,3 +11,17 @@ pub mod caching {}
 
 #[doc = include_str!("guide/observability.md")]
 pub mod observability {}
+
+#[cfg(feature = "test-util")]
+#[doc = include_str!("guide/streaming.md")]
+pub mod streaming {}
+
+#[cfg(feature = "test-util")]
+#[doc = include_str!("guide/testing.md")]
+pub mod testing {}
+
+#[doc = include_str!("guide/limits_and_non_goals.md")]
+pub mod limits_and_non_goals {}
+
+#[doc = include_str!("guide/performance.md")]
+pub mod performance {}

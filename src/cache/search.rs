@@ -383,7 +383,7 @@ impl Inner {
         let asked = ticket.question.clone().unwrap_or_default();
         let pair = Grey::new(&asked, &stored, &answer.response, similarity, difference);
         let approved = ask(&**verifier, verification, &pair).await;
-        self.rule.lock().learn(difference, similarity, approved);
+        self.rule.lock().learn(ticket.print.scope, (difference, similarity), approved);
         if approved {
             self.promote(ticket, answer, expires);
         }

@@ -316,7 +316,9 @@ async fn what_a_first_slot_gave_goes_back_when_a_second_refuses() {
 #[tokio::test]
 async fn a_tenants_scopes_are_one_round_trip_in_a_cluster() {
     let cluster = Cluster::start().await;
-    let store = sharded(&cluster).quotas();
+    let shared = sharded(&cluster);
+    shared.ready().await.unwrap();
+    let store = shared.quotas();
     let scopes = [scope("acme", tokens(1_000)), scope("acme/large", tokens(1_000))];
     take(&store, 1, &scopes).await;
     for master in &cluster.masters {

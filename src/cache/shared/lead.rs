@@ -106,7 +106,7 @@ impl Lead {
         let (tiers, key, token) = (Arc::clone(&self.tiers), self.key, self.token);
         let lease = self.lease;
         // Outside of a runtime nothing could have been waited for.
-        run_beside(async move {
+        let _ = run_beside(async move {
             while until(after(now(), lease / 3), &mut dropped).await.is_none() {
                 // What failed is tried again: the lease may outlast the failure.
                 if let Ok(false) = tiers.renew(&key, token, lease).await {

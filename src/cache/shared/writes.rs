@@ -95,7 +95,7 @@ impl Tiers {
         if self.writes.push(job) {
             let service = Service { tiers: Arc::downgrade(self), over: false };
             // Outside of a runtime nobody writes; the next call inside of one has it done.
-            if !run_beside(service.run()) {
+            if run_beside(service.run()).is_none() {
                 self.writes.abandon();
             }
         }
