@@ -227,7 +227,7 @@ struct Home {
 
 impl Home {
     fn new(version: Version) -> Self {
-        let (path, tools) = (fresh_directory(), tools(version));
+        let (tools, path) = (tools(version), fresh_directory());
         let user = is_root().then(nobody);
         let Some((uid, gid)) = user else {
             return Self { path, install: tools.join(version.folder()), user };
