@@ -37,7 +37,7 @@ async fn started(table: &str) -> (Server, PostgresIndex) {
     server.migrated(table).await;
     // What hangs has to be noticed within the test's time.
     let patience = Duration::from_millis(100);
-    let index = server.index(table).statement_timeout(patience).build().unwrap();
+    let index = server.index(table).statement_timeout(patience).connections(1).build().unwrap();
     index.insert(&entry((1, 1), "kept", at_degrees(1.0))).await.unwrap();
     (server, index)
 }
@@ -71,9 +71,20 @@ async fn a_server_that_stands_still_costs_the_deadline_and_is_found_again() {
         assert!(matches!(error, StoreError::Late(_) | StoreError::Unreachable(_)), "{error}");
         assert!(now() - before < DEADLINE * 2);
     }
-    // Connections over which nothing comes back are given up, and new ones do not come about.
+    // Long enough for connections to be given up, and for attempts to make new ones.
     sleep_until(now() + Duration::from_secs(3)).await;
     server.freeze(false);
+    recovers(&guarded, &index).await;
+}
+
+#[tokio::test]
+async fn connections_over_which_nothing_comes_back_are_replaced() {
+    let (server, index) = started("hanging").await;
+    let guarded = Guarded::new("index", DEADLINE);
+    recovers(&guarded, &index).await;
+    server.freeze_connections();
+    let error = guarded.ask(ask(&index)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Late(_)), "{error}");
     recovers(&guarded, &index).await;
 }
 

@@ -24,15 +24,6 @@ async fn both_versions_keep_the_laws_of_an_index() {
     }
 }
 
-/// Every partition of more than one row goes through the approximate index.
-#[tokio::test]
-async fn the_approximate_search_keeps_the_laws_too() {
-    let server = Server::shared(Version::Newest).await;
-    server.migrated("laws_by_index").await;
-    let index = server.index("laws_by_index").dimensions(8).exact_up_to(1).build().unwrap();
-    conformance::index::store(8, || async { index.clone() }).await;
-}
-
 /// No index is for them.
 #[tokio::test]
 async fn vectors_of_other_dimensions_keep_the_laws_too() {

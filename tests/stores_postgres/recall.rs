@@ -112,7 +112,12 @@ async fn a_selective_partition_is_searched_exactly_among_many_rows_of_others() {
 #[tokio::test]
 async fn the_approximate_search_finds_enough_and_overstates_nothing() {
     let server = Server::shared(Version::Newest).await;
-    let index = server.index("approximate").dimensions(DIMENSIONS).exact_up_to(10).build().unwrap();
+    let index = server
+        .index_that_is_approximate("approximate")
+        .dimensions(DIMENSIONS)
+        .exact_up_to(10)
+        .build()
+        .unwrap();
     index.migrate().await.unwrap();
     let filled = Filled::new(2);
     filled.insert(&index).await;

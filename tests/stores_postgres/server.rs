@@ -119,11 +119,18 @@ impl Server {
     /// comes back over them.
     pub(crate) fn freeze(&self, frozen: bool) {
         let signal = if frozen { "-STOP" } else { "-CONT" };
-        for process in self.processes() {
-            // One that has just ended is not there to be told.
-            let mut kill = Command::new("kill");
-            let _ = kill.args([signal, &process.to_string()]).stderr(Stdio::null()).status();
-        }
+        self.processes().into_iter().for_each(|process| tell(process, signal));
+    }
+
+    /// Stops the processes of the connections there are: new ones are served.
+    pub(crate) fn freeze_connections(&self) {
+        let serves = |process: &u32| {
+            let command = fs::read_to_string(format!("/proc/{process}/cmdline"));
+            command.is_ok_and(|command| command.contains("127.0.0.1("))
+        };
+        let serving = self.processes().into_iter().filter(serves);
+        let frozen = serving.inspect(|process| tell(*process, "-STOP")).count();
+        assert!(frozen > 0, "there are connections");
     }
 
     /// The server and the processes it started for connections and chores.
@@ -158,9 +165,13 @@ impl Server {
     }
 
     pub(crate) fn index(&self, table: &str) -> PostgresIndexBuilder {
-        // A busy machine is no reason to fail: deadlines have tests of their own.
-        let patience = Duration::from_secs(30);
-        PostgresIndex::builder(self.url()).secret(SECRET).table(table).statement_timeout(patience)
+        index(self.url(), table)
+    }
+
+    /// On a server that never sorts where an index has the order, so that a search of more than
+    /// `exact_up_to` rows goes through the approximate index whatever is estimated.
+    pub(crate) fn index_that_is_approximate(&self, table: &str) -> PostgresIndexBuilder {
+        index(format!("{}?options=-c%20enable_sort%3Doff", self.url()), table)
     }
 
     /// A table of this name, empty, with an HNSW index for 8 dimensions where there can be one.
@@ -180,10 +191,22 @@ impl Server {
     }
 }
 
+fn index(url: String, table: &str) -> PostgresIndexBuilder {
+    // A busy machine is no reason to fail: deadlines have tests of their own.
+    let patience = Duration::from_secs(30);
+    PostgresIndex::builder(url).secret(SECRET).table(table).statement_timeout(patience)
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Sends a signal. A process that has just ended is not there to be told.
+fn tell(process: u32, signal: &str) {
+    let mut kill = Command::new("kill");
+    let _ = kill.args([signal, &process.to_string()]).stderr(Stdio::null()).status();
 }
 
 /// At this signal it ends all its processes and leaves nothing in the memory of the machine.
@@ -205,7 +228,7 @@ struct Home {
 
 impl Home {
     fn new(version: Version) -> Self {
-        let (path, tools) = (fresh_directory(), tools(version));
+        let (tools, path) = (tools(version), fresh_directory());
         let user = is_root().then(nobody);
         let Some((uid, gid)) = user else {
             return Self { path, install: tools.join(version.folder()), user };

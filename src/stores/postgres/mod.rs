@@ -10,8 +10,10 @@
 //! from end to end, found by a B-tree: nothing in it is missed, however many rows others have. A larger
 //! one goes through an HNSW index over half precision, which is told to go on until it has found enough
 //! of this partition (`hnsw.iterative_scan`): without that, a filter applied after the search would
-//! leave too few. What it finds is compared anew in single precision. The choice is made by counting
-//! the rows, within the same statement, and not left to estimates.
+//! leave too few. What it finds is compared anew in single precision. It is approximate all the same: a
+//! row apart from where most rows crowd may not be found, and its question is then asked anew, which is
+//! why small partitions are not left to it. The choice is made by counting the rows, within the same
+//! statement; for a large partition the server may still find reading it cheaper.
 //!
 //! **Precision.** Rows keep vectors in single precision; only the HNSW index rounds them. It can rank
 //! two neighbours wrongly whose cosines differ by less than 0.001 (each coordinate is off by at most
@@ -20,10 +22,10 @@
 //! two bytes a coordinate more than half precision would.
 //!
 //! **Versions.** PostgreSQL with pgvector from 0.6; tested with 16.2 and 0.6.2, and with 18.4 and 0.8.5.
-//! The HNSW index needs pgvector 0.8, which
-//! brought iterative scans; before it, the rows of a large partition that expire last are looked
-//! through, as many as `exact_up_to` says. Vectors of more than 4,000 dimensions, and of other than the
-//! [configured](PostgresIndexBuilder::dimensions) number, are searched like that too.
+//! The HNSW index needs pgvector 0.8, which brought iterative scans; before it, the rows of a large
+//! partition that expire last are looked through, as many as `exact_up_to` says. Vectors of more than
+//! 4,000 dimensions, and of other than the [configured](PostgresIndexBuilder::dimensions) number, are
+//! searched like that too.
 //!
 //! **Connections.** A few, each worked by a task of its own, which are started when something is first
 //! asked and end with the index: a search keeps a server's process busy for milliseconds, and on one
