@@ -11,3 +11,6 @@ pub mod caching {}
 
 #[doc = include_str!("guide/observability.md")]
 pub mod observability {}
+
+#[doc = include_str!("guide/many_instances.md")]
+pub mod many_instances {}
