@@ -34,3 +34,6 @@ pub mod limits_and_non_goals {}
 
 #[doc = include_str!("guide/performance.md")]
 pub mod performance {}
+
+#[doc = include_str!("guide/many_instances.md")]
+pub mod many_instances {}

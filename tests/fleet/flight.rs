@@ -26,7 +26,7 @@ const QUESTION: &str = "What is asked by all?";
 const LEASE: Duration = Duration::from_millis(1_500);
 
 /// What a process needs before it can ask.
-const START: Duration = Duration::from_millis(1_500);
+const START: Duration = Duration::from_millis(2_000);
 
 /// The callers of an instance come within so long: all in one instant, they would keep a busy machine
 /// from noticing within a store's deadline that it has answered.
@@ -39,8 +39,10 @@ pub(crate) fn run(part: &Part) {
         let records = Arc::new(Mutex::new(Records::at(&part.record)));
         let client = client(part, &records);
         // Connections are made, and the scripts known.
-        let other = ChatRequest::new("any").user(format!("Are you there, {}?", part.seed));
-        client.complete(other).await.unwrap();
+        for number in 0..3 {
+            let other = format!("Are you there, {}? ({number})", part.seed);
+            client.complete(ChatRequest::new("any").user(other)).await.unwrap();
+        }
         pause(Duration::from_micros(part.starts.saturating_sub(micros()))).await;
         let mut callers = JoinSet::new();
         for number in 0..CALLERS {
@@ -60,11 +62,12 @@ pub(crate) fn run(part: &Part) {
 fn client(part: &Part, records: &Arc<Mutex<Records>>) -> LlmClient {
     let (written, takes) = (Arc::clone(records), Duration::from_millis(part.setting));
     let upstream = provider_fn("upstream", move |request, _| {
-        if request.messages.iter().any(|message| message.text() == QUESTION) {
+        let is_asked_by_all = request.messages.iter().any(|message| message.text() == QUESTION);
+        if is_asked_by_all {
             written.lock().line("upstream\n");
         }
         async move {
-            pause(takes).await;
+            pause(if is_asked_by_all { takes } else { Duration::ZERO }).await;
             Ok(ChatResponse::text_only("This."))
         }
     });
