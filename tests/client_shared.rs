@@ -44,7 +44,7 @@ async fn settled() {
 async fn two_clients_have_one_limit_one_cache_and_what_is_known_of_accounts() {
     let shared = Shared::new(SECRET)
         .quota(MemoryQuotaStore::new())
-        .cache(MemoryCacheStore::new())
+        .cache(MemoryCacheStore::new(1 << 20))
         .facts(MemoryFactStore::new());
     let make = || client().quota(limiter()).cache(cache()).shared(shared.clone()).build().unwrap();
     let (one, other) = (make(), make());
@@ -83,8 +83,8 @@ async fn a_key_that_one_client_is_refused_is_not_tried_by_the_other() {
 async fn what_a_client_does_not_have_is_not_shared_and_what_has_a_store_keeps_it() {
     let all = Shared::new(SECRET)
         .quota(MemoryQuotaStore::new())
-        .cache(MemoryCacheStore::new())
-        .index(MemoryVectorIndex::new());
+        .cache(MemoryCacheStore::new(1 << 20))
+        .index(MemoryVectorIndex::new(1_000));
     client().shared(all).build().unwrap();
     let own = MemoryQuotaStore::new();
     let limits = Limits::new().tokens_per_minute(1_000);
@@ -110,11 +110,11 @@ fn a_field_at_fault_is_named() {
         client().cache(cache).shared(shared).build().unwrap_err().field().to_owned()
     };
     let unkeyed = SemanticCache::builder().build().unwrap();
-    let answers = Shared::new(SECRET).cache(MemoryCacheStore::new());
+    let answers = Shared::new(SECRET).cache(MemoryCacheStore::new(1 << 20));
     assert_eq!(fault(unkeyed, answers.clone()), "cache.secret");
-    let index = MemoryVectorIndex::new();
+    let index = MemoryVectorIndex::new(1_000);
     assert_eq!(fault(cache(), answers.index(index)), "cache.shared_index");
-    let alone = Shared::new(SECRET).index(MemoryVectorIndex::new());
+    let alone = Shared::new(SECRET).index(MemoryVectorIndex::new(1_000));
     assert_eq!(fault(cache(), alone), "shared.index");
     let none = Shared::new(SECRET).quota(MemoryQuotaStore::new());
     let none = none.quota_with(|quota| quota.min_instances(0));
