@@ -1,4 +1,4 @@
-//! What a whole `complete` costs over the bare provider call.
+//! What a whole `complete` costs over the bare provider call, and one that the cache answers.
 //!
 //! ```text
 //! cargo bench --bench pipeline
@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use evenkeel::cache::SemanticCache;
+use evenkeel::client::LlmClientBuilder;
 use evenkeel::time::now;
 use evenkeel::{
     Call, CallContext, Capabilities, ChatRequest, ChatResponse, Endpoint, LlmClient, Provider,
-    ProviderError,
+    ProviderError, ServedBy,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -44,13 +46,15 @@ impl Provider for Instantaneous {
 }
 
 fn client(streaming: bool) -> LlmClient {
+    builder(streaming).build().expect("three endpoints with weights")
+}
+
+fn builder(streaming: bool) -> LlmClientBuilder {
     let endpoint = |id| Endpoint::new(Instantaneous { id, streaming });
     LlmClient::builder()
         .endpoint(endpoint("a").weight(3))
         .endpoint(endpoint("b"))
         .endpoint(endpoint("c"))
-        .build()
-        .expect("three endpoints with weights")
 }
 
 fn prompt(bytes: usize) -> Arc<ChatRequest> {
@@ -61,6 +65,10 @@ fn pipeline(criterion: &mut Criterion) {
     let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
     let bare: Arc<dyn Provider> = Arc::new(Instantaneous { id: "bare", streaming: false });
     let (whole, streaming) = (client(false), client(true));
+    let caching = builder(false)
+        .cache(SemanticCache::builder().build().expect("defaults"))
+        .build()
+        .expect("three endpoints with weights");
     let mut group = criterion.benchmark_group("pipeline");
     for bytes in [1_000, 100_000] {
         let request = prompt(bytes);
@@ -79,6 +87,15 @@ fn pipeline(criterion: &mut Criterion) {
                     .iter(|| runtime.block_on(streaming.complete(Call::from(Arc::clone(request)))));
             },
         );
+        group.bench_with_input(BenchmarkId::new("hit", bytes), &request, |bencher, request| {
+            let ask = || runtime.block_on(caching.complete(Call::from(Arc::clone(request))));
+            ask().expect("the first one is fetched");
+            bencher.iter(|| {
+                let hit = ask().expect("it is in the cache");
+                assert_eq!(hit.report.served_by, ServedBy::ExactHit);
+                hit
+            });
+        });
     }
     group.finish();
     print_overhead(&runtime, &bare, &whole);

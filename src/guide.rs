@@ -1,5 +1,14 @@
 //! Pages that explain one subject each, from end to end.
 
+#[doc = include_str!("guide/migration.md")]
+pub mod migration {}
+
+#[doc = include_str!("guide/providers.md")]
+pub mod providers {}
+
+#[doc = include_str!("guide/configuration.md")]
+pub mod configuration {}
+
 #[doc = include_str!("guide/balancing.md")]
 pub mod balancing {}
 
@@ -11,3 +20,20 @@ pub mod caching {}
 
 #[doc = include_str!("guide/observability.md")]
 pub mod observability {}
+
+#[cfg(feature = "test-util")]
+#[doc = include_str!("guide/streaming.md")]
+pub mod streaming {}
+
+#[cfg(feature = "test-util")]
+#[doc = include_str!("guide/testing.md")]
+pub mod testing {}
+
+#[doc = include_str!("guide/limits_and_non_goals.md")]
+pub mod limits_and_non_goals {}
+
+#[doc = include_str!("guide/performance.md")]
+pub mod performance {}
+
+#[doc = include_str!("guide/many_instances.md")]
+pub mod many_instances {}

@@ -58,6 +58,7 @@
 //! * `openai`: `providers::OpenAi` and `providers::OpenAiEmbedder`, also for compatible servers.
 //! * `anthropic`: `providers::Anthropic`.
 //! * `redis`: `stores::redis`, what instances share on Redis or Valkey.
+//! * `postgres`: `stores::postgres`, the semantic index that instances share on PostgreSQL with pgvector.
 //! * `tower`: `interop::tower`, a client as a service and a service as a provider.
 //! * `tracing`: `observe::tracing`, a span for each call and each attempt.
 //! * `metrics`: `observe::metrics`, through the `metrics` facade.
@@ -111,7 +112,7 @@ pub mod observe;
 #[cfg_attr(docsrs, doc(cfg(any(feature = "openai", feature = "anthropic", feature = "model2vec"))))]
 pub mod providers;
 #[cfg(feature = "__stores")]
-#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "redis", feature = "postgres"))))]
 pub mod stores;
 
 // What an application writes in a file: the only module that names both the client and the wires.

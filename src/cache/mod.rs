@@ -28,6 +28,8 @@
 //! # }).unwrap();
 //! ```
 //!
+//! Instances may [share](shared) what they fetch, through a store and an index of their own.
+//!
 //! **Guarantees.** Nothing is served across a [`Scope`], nor to a request that differs in anything but
 //! its last user text: these are equalities, never similarities. Only complete answers are kept. What
 //! is held stays within its bounds after every operation. An embedder that fails, hangs, panics or
@@ -38,9 +40,9 @@
 //! **Not guaranteed.** That a similar question has the same answer: [`Decision::Threshold`] and
 //! [`Decision::Tiered`] were chosen on labelled questions, which are not yours, and
 //! [`Decision::Calibrated`] promises what its judge can tell and only while the traffic stays what it
-//! learnt from. The rules on words know English. That a tenant whose answers a judge compares cannot
-//! shift what is learnt for all: give tenants that do not trust one another caches of their own where
-//! a decision learns. An embedder that blocks its thread blocks the call.
+//! learnt from. The rules on words know English. That a tenant cannot
+//! shift what is learnt for all: it teaches at most its part of it, and tenants that do not trust one
+//! another at all have caches of their own where a decision learns. An embedder that blocks its thread blocks the call.
 //!
 //! **Cost.** An exact hit: one pass of a keyed hash over the request, one lock of one shard, no
 //! allocation. A similar one: the embedder, an exact search, and some microseconds for the words. An

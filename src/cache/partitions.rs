@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasherDefault;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
 use crate::cache::key::PartitionKey;
 use crate::cache::store::{EntryId, Identity};
 use crate::embed::Embedding;
-use crate::sync::Mutex;
+use crate::sync::{AtomicBool, Mutex, Ordering};
 use crate::vector::{ExactIndex, Match};
 
 /// What an index keeps for a vector beside its coordinates.
@@ -34,10 +35,26 @@ pub(crate) struct Partitions {
 /// Conversations that nobody repeats are therefore never embedded.
 #[derive(Debug, Default)]
 pub(crate) struct Partition {
-    index: OnceLock<ExactIndex>,
+    index: ArcSwapOption<ExactIndex>,
     /// With how often they waited in vain. Not more than there are entries.
     waiting: Mutex<BTreeMap<EntryId, u8>>,
+    strangers: Mutex<Strangers>,
+    /// Whether there are any; read without the lock, by every search.
+    met_strangers: AtomicBool,
 }
+
+/// Vectors of other dimensions than the index, one after another. A few are an embedder's mistake; when
+/// they persist it has changed, and the index with it.
+#[derive(Debug, Default)]
+struct Strangers {
+    dimensions: usize,
+    questions: usize,
+    /// Stored meanwhile, without a place in the index.
+    entries: Vec<EntryId>,
+}
+
+/// So many questions in a row, and the index goes by their dimensions.
+const PERSISTENT: usize = 8;
 
 impl Partitions {
     pub(crate) fn new(most: usize) -> Self {
@@ -99,18 +116,38 @@ impl Partition {
 
     /// Whether the entry has a vector now: it has none when the index is of other dimensions.
     pub(crate) fn insert(&self, id: EntryId, vector: &Embedding) -> bool {
-        let index = match self.index.get() {
-            Some(index) => index,
-            None => {
-                let Ok(index) = ExactIndex::new(vector.dimensions()) else { return false };
-                self.index.get_or_init(|| index)
-            }
-        };
-        index.insert(id.0, vector).is_ok()
+        let Some(index) = self.index_for(vector.dimensions()) else { return false };
+        if index.insert(id.0, vector).is_err() {
+            self.strangers.lock().remember(id, vector.dimensions());
+            return false;
+        }
+        // Another may have taken the place of the index meanwhile.
+        let stands = self.index.load().as_ref().is_some_and(|now| Arc::ptr_eq(now, &index));
+        if !stands {
+            self.wait_for_vector(id);
+        }
+        stands
+    }
+
+    /// The index; a new one where there is none, or an empty one of other dimensions.
+    fn index_for(&self, dimensions: usize) -> Option<Arc<ExactIndex>> {
+        let usable =
+            |index: &Arc<ExactIndex>| index.dimensions() == dimensions || !index.is_empty();
+        if let Some(index) = self.index.load_full().filter(usable) {
+            return Some(index);
+        }
+        // One at a time; whoever was first has made it.
+        let _alone = self.strangers.lock();
+        if let Some(index) = self.index.load_full().filter(usable) {
+            return Some(index);
+        }
+        let index = Arc::new(ExactIndex::new(dimensions).ok()?);
+        self.index.store(Some(Arc::clone(&index)));
+        Some(index)
     }
 
     pub(crate) fn remove(&self, id: EntryId) {
-        if let Some(index) = self.index.get() {
+        if let Some(index) = &*self.index.load() {
             index.remove(id.0);
         }
         self.waiting.lock().remove(&id);
@@ -123,10 +160,46 @@ impl Partition {
         most: usize,
         floor: f32,
     ) -> Option<Vec<Match>> {
-        match self.index.get() {
-            Some(index) if !index.is_empty() => index.top_above(vector, most, floor).ok(),
-            _ => Some(Vec::new()),
+        let index = self.index.load_full().filter(|index| !index.is_empty());
+        let Some(index) = index else { return Some(Vec::new()) };
+        match index.top_above(vector, most, floor) {
+            Ok(found) => {
+                self.welcome();
+                Some(found)
+            }
+            Err(_) => {
+                self.meet(vector.dimensions());
+                None
+            }
         }
+    }
+
+    /// A question of the index's dimensions: those of others were a mistake.
+    fn welcome(&self) {
+        // Relaxed: a question more or less in a row decides nothing that has to be in order.
+        if self.met_strangers.swap(false, Ordering::Relaxed) {
+            *self.strangers.lock() = Strangers::default();
+        }
+    }
+
+    /// A question of other dimensions.
+    fn meet(&self, dimensions: usize) {
+        let mut strangers = self.strangers.lock();
+        self.met_strangers.store(true, Ordering::Relaxed);
+        strangers.count(dimensions);
+        if strangers.questions >= PERSISTENT {
+            self.begin_again(std::mem::take(&mut *strangers));
+        }
+    }
+
+    /// An empty index of other dimensions. All entries wait for new vectors.
+    fn begin_again(&self, strangers: Strangers) {
+        let Ok(index) = ExactIndex::new(strangers.dimensions) else { return };
+        // Whoever removes an entry from the old index finds it here afterwards.
+        let mut waiting = self.waiting.lock();
+        let old = self.index.swap(Some(Arc::new(index)));
+        let ids = old.into_iter().flat_map(|index| index.keys()).map(EntryId);
+        waiting.extend(ids.chain(strangers.entries).map(|id| (id, 0)));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -134,7 +207,22 @@ impl Partition {
     }
 
     fn vectors(&self) -> usize {
-        self.index.get().map_or(0, ExactIndex::len)
+        self.index.load().as_ref().map_or(0, |index| index.len())
+    }
+}
+
+impl Strangers {
+    fn count(&mut self, dimensions: usize) {
+        if self.dimensions != dimensions {
+            *self = Self { dimensions, ..Self::default() };
+        }
+        self.questions += 1;
+    }
+
+    fn remember(&mut self, id: EntryId, dimensions: usize) {
+        if self.dimensions == dimensions && self.entries.len() < PERSISTENT {
+            self.entries.push(id);
+        }
     }
 }
 

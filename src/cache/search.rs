@@ -102,17 +102,17 @@ impl Inner {
             return None;
         }
         let vector = self.embed(embedder, key, partition.as_ref(), &question).await?;
-        let vector = ticket.embedding.insert(vector).clone();
+        let vector = &*ticket.embedding.insert(vector);
         ticket.words = self.words(&question);
         if let Some(partition) = partition {
-            let found = self.candidates(key, &partition, ticket.words.as_deref(), &vector)?;
+            let found = self.candidates(key, &partition, ticket.words.as_deref(), vector)?;
             match self.decide(found, ticket, &question).await {
                 Decided::Serve(hit) => return Some(hit),
                 Decided::Fetch => return None,
                 Decided::Open => {}
             }
         }
-        let found = self.candidates_elsewhere(elsewhere?, ticket, &vector).await;
+        let found = self.candidates_elsewhere(elsewhere?, ticket).await;
         match self.decide(found, ticket, &question).await {
             Decided::Serve(hit) => Some(hit),
             Decided::Fetch | Decided::Open => None,
@@ -234,13 +234,10 @@ impl Inner {
 
     /// The nearest entries of the shared index, nearest first, those that are here as well left out.
     /// None where the index does not answer.
-    async fn candidates_elsewhere(
-        &self,
-        partition: u128,
-        ticket: &Ticket,
-        vector: &Embedding,
-    ) -> Vec<Candidate> {
-        let Some(tiers) = self.tiers() else { return Vec::new() };
+    async fn candidates_elsewhere(&self, partition: u128, ticket: &Ticket) -> Vec<Candidate> {
+        let (Some(tiers), Some(vector)) = (self.tiers(), &ticket.embedding) else {
+            return Vec::new();
+        };
         let scope = ticket.print.scope.0;
         let found = tiers.nearest(partition, scope, vector, self.floor()).await;
         let found = found.unwrap_or_default().into_iter().take(CANDIDATES);
@@ -386,7 +383,7 @@ impl Inner {
         let asked = ticket.question.clone().unwrap_or_default();
         let pair = Grey::new(&asked, &stored, &answer.response, similarity, difference);
         let approved = ask(&**verifier, verification, &pair).await;
-        self.rule.lock().learn(difference, similarity, approved);
+        self.rule.lock().learn(ticket.print.scope, (difference, similarity), approved);
         if approved {
             self.promote(ticket, answer, expires);
         }

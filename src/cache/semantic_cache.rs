@@ -15,7 +15,7 @@ use crate::cache::store::Found;
 use crate::error::BuildError;
 use crate::event::Emitter;
 use crate::options::{CacheControl, CallOptions, TenantId};
-use crate::remote::StoreError;
+use crate::remote::{BreakerState, StoreError};
 use crate::report::{HitId, Judged};
 use crate::request::ChatRequest;
 use crate::time::{Instant, now};
@@ -303,6 +303,11 @@ impl SemanticCache {
     }
 
     /// Tells `emitter` of what becomes of the shared stores.
+    /// How the stores it shares stand, by their names.
+    pub(crate) fn store_states(&self) -> Vec<(&'static str, BreakerState)> {
+        self.inner.tiers().map(|tiers| tiers.states().collect()).unwrap_or_default()
+    }
+
     pub(crate) fn observe(&self, emitter: &Emitter) {
         if let Some(tiers) = self.inner.tiers() {
             tiers.observe(emitter);

@@ -202,6 +202,7 @@ impl Record {
             // To be asked for again: in no round of this instance.
             stamped: self.epochs.map(|epochs| Stamped { epochs, round: 0 }),
             expires: after(now, left),
+            findable_bytes: 0,
         };
         if let (Some(id), Some(partition)) = (inner.insert(entry, now), partition) {
             inner.make_findable(partition, id, None, None, now);

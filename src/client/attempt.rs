@@ -40,7 +40,8 @@ pub(super) struct Attempt {
     input: u64,
     call: u64,
     call_start: Instant,
-    request: Arc<ChatRequest>,
+    /// `None` where nobody listens.
+    request: Option<Arc<ChatRequest>>,
     emitter: Emitter,
 }
 
@@ -89,6 +90,7 @@ impl Attempt {
         (number, input): (u32, u64),
         fallback: Option<Arc<str>>,
     ) -> Self {
+        let emitter = &terms.client.emitter;
         Self {
             lease: Some(lease),
             number,
@@ -101,8 +103,8 @@ impl Attempt {
             input,
             call: terms.caller.call,
             call_start: terms.start,
-            request: Arc::clone(&terms.caller.request),
-            emitter: terms.client.emitter.clone(),
+            request: emitter.is_observed().then(|| Arc::clone(&terms.caller.request)),
+            emitter: emitter.clone(),
         }
     }
 
@@ -156,9 +158,9 @@ impl Attempt {
         self.fallback.as_ref()
     }
 
-    /// The model that is asked for.
+    /// The model that is asked for, for whoever listens.
     fn model(&self) -> Option<&str> {
-        self.fallback.as_deref().or(self.request.model.as_deref())
+        self.fallback.as_deref().or(self.request.as_ref()?.model.as_deref())
     }
 
     /// Its chunks have arrived so.

@@ -143,8 +143,9 @@ impl LlmClientBuilder {
         self
     }
 
-    /// Tells the state of a store that instances share with the client's
-    /// [health](LlmClient::health), and its failures to the client's observer.
+    /// Shows the state of a store that instances share in the client's [health](LlmClient::health), and
+    /// tells its failures to the client's observer: for stores of the application's own. Those of the
+    /// balancer, the limiter and the cache are watched without.
     pub fn watch_store(mut self, store: Arc<Guarded>) -> Self {
         self.stores.push(store);
         self

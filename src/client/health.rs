@@ -22,8 +22,9 @@ pub struct Health {
     /// The models that endpoints name, and `None` for calls that name no model or one that nobody
     /// names, where there is an endpoint for those.
     pub models: Vec<ModelHealth>,
-    /// The stores that instances share: the balancer's, and those the client [watches]. Calls go on
-    /// without a store as its policy says, so none of them makes a client unready.
+    /// The stores that instances share: those of the balancer, the limiter and the cache, and any
+    /// other that the client [watches]. Calls go on without a store as its policy says, so none of
+    /// them makes a client unready.
     ///
     /// [watches]: crate::client::LlmClientBuilder::watch_store
     pub stores: Vec<StoreHealth>,
@@ -77,8 +78,11 @@ pub(super) fn read(client: &Inner) -> Health {
 }
 
 fn stores(client: &Inner) -> Vec<StoreHealth> {
+    let facts = client.balancer.store().into_iter();
+    let quota = client.quota.iter().filter_map(|quota| Some(("quota", quota.shared()?.store)));
+    let cache = client.caching.iter().flat_map(|caching| caching.cache.store_states());
     let watched = client.stores.iter().map(|store| (store.name(), store.state()));
-    let all = client.balancer.store().into_iter().chain(watched);
+    let all = facts.chain(quota).chain(cache).chain(watched);
     all.map(|(store, state)| StoreHealth { store, state: state.label() }).collect()
 }
 

@@ -184,15 +184,16 @@ pub(super) fn read(client: &Inner) -> ClientStats {
 
 fn calls(client: &Inner) -> CallTotals {
     let tally = &client.tally;
+    let total = tally.total.read();
     CallTotals {
-        succeeded: tally.succeeded.read(),
+        succeeded: total.count(),
         failed: tally.failed.read(),
         cancelled: tally.cancelled.read(),
         retries: tally.retries.read(),
         hedges: tally.hedges.read(),
         fallbacks: tally.fallbacks.read(),
         ttft: tally.ttft.read(),
-        total: tally.total.read(),
+        total,
     }
 }
 

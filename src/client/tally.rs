@@ -10,7 +10,6 @@ use crate::sync::{AtomicU64, Ordering};
 /// by them.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    pub(super) succeeded: Count,
     pub(super) failed: Count,
     pub(super) cancelled: Count,
     pub(super) retries: Count,
@@ -21,6 +20,7 @@ pub(super) struct Tally {
     pub(super) queue_refused: Count,
     pub(super) queue_waits: Histogram,
     pub(super) ttft: Histogram,
+    /// Its count is that of the calls that were answered.
     pub(super) total: Histogram,
 }
 
@@ -28,10 +28,7 @@ impl Tally {
     /// Counts a call that has ended.
     pub(super) fn ended(&self, end: &Ending<'_>) {
         match end.outcome {
-            "success" => {
-                self.succeeded.one();
-                self.total.record(end.total);
-            }
+            "success" => self.total.record(end.total),
             "cancelled" => self.cancelled.one(),
             _ => self.failed.one(),
         }

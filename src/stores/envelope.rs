@@ -38,6 +38,7 @@ const MOST_OPENED: usize = 4 << 20;
 pub(crate) struct Sealer {
     seals: [u8; 32],
     names: [u8; 32],
+    instances: [u8; 32],
 }
 
 impl Sealer {
@@ -46,7 +47,13 @@ impl Sealer {
         Self {
             seals: blake3::derive_key("evenkeel stores v1: seals of values", secret),
             names: blake3::derive_key("evenkeel stores v1: names of keys", secret),
+            instances: blake3::derive_key("evenkeel stores v1: secret of instances", secret),
         }
+    }
+
+    /// The secret for what instances share beyond what is kept here.
+    pub(crate) const fn of_instances(&self) -> [u8; 32] {
+        self.instances
     }
 
     /// What to call `whose` among things of a `kind`: the same for all instances, and unrelated to

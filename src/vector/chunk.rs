@@ -39,6 +39,10 @@ impl Chunk {
         self.keys[slot]
     }
 
+    pub(super) fn keys(&self) -> &[u64] {
+        &self.keys
+    }
+
     pub(super) fn push(&mut self, key: u64, row: &[f32]) {
         if let Some(codes) = &mut self.codes {
             codes.set(self.keys.len(), row);

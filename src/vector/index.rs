@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use crate::embed::Embedding;
 use crate::sync::Mutex;
 use crate::vector::arch::{Kernels, kernels};
+use crate::vector::chunk::Chunk;
 use crate::vector::entries::Entries;
 use crate::vector::error::VectorError;
 use crate::vector::frame::Frame;
@@ -146,6 +147,12 @@ impl ExactIndex {
         let entries = self.entries.load();
         let search = Search::new(query.as_slice(), self.kernels, Leaders::new(k, threshold));
         Ok(search.through(&entries))
+    }
+
+    /// What entries are stored under, in no order.
+    #[must_use]
+    pub fn keys(&self) -> Vec<u64> {
+        self.entries.load().chunks().flat_map(Chunk::keys).copied().collect()
     }
 
     /// How many entries there are.

@@ -1,5 +1,6 @@
 //! Whatever an embedder does, a call goes on.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -77,6 +78,70 @@ async fn an_embedder_that_misbehaves_is_a_miss_and_the_exact_tier_goes_on() {
             assert!(evenkeel::time::now() - begin <= 5 * timeout, "{misdeed:?}");
             hit(&cache, &ask("first"), &options).await;
         }
+    }
+}
+
+/// Gives vectors of as many coordinates as it is told at the time, near one another.
+#[derive(Clone)]
+struct Resized(Arc<AtomicUsize>);
+
+#[async_trait]
+impl Embedder for Resized {
+    fn id(&self) -> &str {
+        "resized"
+    }
+
+    async fn embed(&self, texts: &[&str]) -> Result<Vec<Embedding>, ProviderError> {
+        let plain = || Ok(Embedding::new(vec![1.0; self.0.load(Ordering::Relaxed)])?);
+        texts.iter().map(|_| plain()).collect()
+    }
+}
+
+fn resized() -> (Arc<AtomicUsize>, SemanticCache) {
+    let dimensions = Arc::new(AtomicUsize::new(3));
+    let embedder = Resized(Arc::clone(&dimensions));
+    (dimensions, SemanticCache::builder().embedder(embedder).build().unwrap())
+}
+
+async fn is_similar(cache: &SemanticCache, text: &str) -> bool {
+    matches!(cache.lookup(&ask(text), &CallOptions::new()).await, Lookup::Hit(hit) if !hit.is_exact())
+}
+
+#[tokio::test]
+async fn an_embedder_that_has_changed_its_dimensions_for_good_is_followed() {
+    let (dimensions, cache) = resized();
+    let options = CallOptions::new();
+    ask_or_store(&cache, &ask("first"), &options, "x").await;
+    assert!(is_similar(&cache, "warm").await);
+    let one_of_three = cache.stats().bytes;
+    dimensions.store(300, Ordering::Relaxed);
+    let mut in_vain = 0;
+    while !is_similar(&cache, &format!("another {in_vain}")).await {
+        in_vain += 1;
+        assert!(in_vain < 20);
+    }
+    assert!(in_vain >= 8, "{in_vain}");
+    // What was stored before is found again, and counts for its new vector and no longer for the old.
+    let stats = cache.stats();
+    assert_eq!((stats.entries, stats.vectors), (1, 1));
+    assert_eq!(stats.bytes - one_of_three, 297 * size_of::<f32>());
+    assert!(hit(&cache, &ask("first"), &options).await.is_exact());
+    cache.invalidate(evenkeel::cache::Invalidate::All);
+    assert_eq!((cache.stats().bytes, cache.stats().partitions), (0, 0));
+}
+
+#[tokio::test]
+async fn an_embedder_that_errs_now_and_then_keeps_its_index() {
+    let (dimensions, cache) = resized();
+    ask_or_store(&cache, &ask("first"), &CallOptions::new(), "x").await;
+    assert!(is_similar(&cache, "warm").await);
+    for round in 0..5 {
+        dimensions.store(4, Ordering::Relaxed);
+        for number in 0..7 {
+            assert!(!is_similar(&cache, &format!("wrong {round} {number}")).await);
+        }
+        dimensions.store(3, Ordering::Relaxed);
+        assert!(is_similar(&cache, &format!("right {round}")).await);
     }
 }
 

@@ -1,41 +1,76 @@
 //! Nothing is served across scopes or partitions.
 
-use evenkeel::cache::{Decision, Invalidate, LexicalEmbedder, Lookup, Scope, SemanticCache};
+use evenkeel::cache::{Decision, Invalidate, Lookup, Scope, SemanticCache};
 use evenkeel::rng::Rng;
-use evenkeel::{CallOptions, ChatRequest, ChatResponse};
+use evenkeel::{CacheControl, CallOptions, ChatRequest, ChatResponse};
 
 use crate::doubles::{Angles, ask, ask_or_store, hit, miss, of_tenant};
 
 /// Every answer says whose it is and under which instructions it was given; whatever is served must
 /// say the same as the call. All questions are near one another and the threshold lets all pass.
+///
+/// Most questions are stored already; hits are reported wrong and tenants invalidated, so that
+/// places and partitions go from hand to hand.
 #[tokio::test]
-async fn canaries_of_200_tenants_never_cross() {
+async fn a_million_operations_of_200_tenants_never_cross() {
     let cache = SemanticCache::builder()
-        .embedder(LexicalEmbedder::new())
+        .embedder(Angles::default())
         .threshold(0.01)
-        .max_entries(800)
+        .max_entries(5_000)
         .build()
         .unwrap();
+    let scopes = [Scope::Tenant, Scope::tenant_in("shared-name")];
+    let caches = scopes.each_ref().map(|scope| cache.in_scope(scope.clone()));
+    let tenants: Vec<_> = (0..TENANTS).map(|tenant| of_tenant(&tenant.to_string())).collect();
+    // They store what others of their partition have similar answers to.
+    let particular: Vec<_> = tenants
+        .iter()
+        .cloned()
+        .map(|mut options| {
+            options.cache = CacheControl::ExactOnly;
+            options
+        })
+        .collect();
+    let requests: Vec<_> =
+        (0..SYSTEMS * QUESTIONS).map(|at| request(at / QUESTIONS, at % QUESTIONS)).collect();
     let rng = Rng::from_seed(7);
-    let mut served = 0;
-    for step in 0..60_000 {
-        let tenant = format!("tenant-{}", rng.below(200));
-        let system = format!("instructions {}", rng.below(3));
-        let question = format!("How do I reset password {}?", rng.below(8));
-        let scope = match rng.below(4) {
-            0 => Scope::tenant_in("shared-name"),
-            _ => Scope::Tenant,
-        };
-        let cache = cache.in_scope(scope.clone());
-        let request = ChatRequest::new("m").system(&system).user(question);
-        let canary = format!("{tenant} {system} {scope:?}");
-        if let Some(answer) = ask_or_store(&cache, &request, &of_tenant(&tenant), &canary).await {
-            assert_eq!(answer, canary, "step {step}");
-            served += 1;
+    let below = |most: usize| rng.below(most as u64) as usize;
+    let (mut exact, mut similar) = (0, 0);
+    for step in 0..1_000_000 {
+        let (scope, tenant, at) = (below(2), below(TENANTS), below(requests.len()));
+        let canary = (scope * TENANTS + tenant) * SYSTEMS + at / QUESTIONS;
+        let options = if below(5) == 0 { &tenants[tenant] } else { &particular[tenant] };
+        match caches[scope].lookup(&requests[at], options).await {
+            Lookup::Hit(hit) => {
+                assert_eq!(hit.answer.response.text(), canary.to_string(), "step {step}");
+                *if hit.is_exact() { &mut exact } else { &mut similar } += 1;
+                if below(50) == 0 {
+                    cache.report_wrong(hit.id);
+                }
+            }
+            Lookup::Miss(ticket) => {
+                let _ = cache.store(ticket, ChatResponse::text_only(canary.to_string()));
+            }
+            other => panic!("{other:?}"),
+        }
+        if step % 10_007 == 0 {
+            let tenant = below(TENANTS).to_string();
+            cache.invalidate(Invalidate::Tenant(&tenant.as_str().into()));
         }
     }
     let stats = cache.stats();
-    assert!(served > 10_000 && stats.similar_hits > 1_000 && stats.evicted > 1_000, "{stats:?}");
+    assert!(
+        exact > 100_000 && similar > 10_000 && stats.evicted > 100_000,
+        "{exact} {similar} {stats:?}"
+    );
+}
+
+const TENANTS: usize = 200;
+const SYSTEMS: usize = 3;
+const QUESTIONS: usize = 6;
+
+fn request(system: usize, question: usize) -> ChatRequest {
+    ChatRequest::new("m").system(system.to_string()).user(format!("q @{question}"))
 }
 
 #[tokio::test]

@@ -10,4 +10,5 @@ mod isolation;
 mod neighbours;
 mod sharing;
 mod snapshots;
+#[expect(dead_code, reason = "the laws of the client use the same stores, in other moods")]
 mod stores;

@@ -24,6 +24,8 @@ pub(crate) enum Mood {
     Garbles,
     /// Answers say that they are of another scope, entries that they are of another partition.
     Misplaces,
+    /// Everything takes 5 ms, and 7 ms more to take the lead.
+    TakesItsTime,
     /// Reads are answered, changes hang.
     WritesHang,
 }
@@ -43,6 +45,11 @@ impl Moody {
         let moody = Self::default();
         moody.turns(mood);
         moody
+    }
+
+    /// The same stores, in a mood of its own.
+    pub(crate) fn apart(&self) -> Self {
+        Self { store: self.store.clone(), index: self.index.clone(), ..Self::default() }
     }
 
     pub(crate) fn turns(&self, mood: Mood) {
@@ -69,6 +76,10 @@ impl Moody {
             Mood::Hangs => pending().await,
             Mood::Fails => Err(StoreError::Unreachable("refused".into())),
             Mood::Garbles => Err(StoreError::Garbled("truncated".into())),
+            Mood::TakesItsTime => {
+                evenkeel::time::sleep_until(evenkeel::time::now() + 5 * MS).await;
+                answer.await
+            }
             _ => answer.await,
         }
     }
@@ -114,6 +125,9 @@ impl CacheStore for Moody {
     }
 
     async fn try_lead(&self, key: &SharedKey, token: u128, lease: Duration) -> Answered<bool> {
+        if self.mood() == Mood::TakesItsTime {
+            evenkeel::time::sleep_until(evenkeel::time::now() + 7 * MS).await;
+        }
         self.change(self.store.try_lead(key, token, lease)).await
     }
 

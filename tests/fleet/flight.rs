@@ -11,6 +11,7 @@ use evenkeel::{ChatRequest, ChatResponse, Endpoint, Event, LlmClient, Observer, 
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
+use crate::MACHINE;
 use crate::process::{Directory, Instance, Part, in_micros, micros};
 use crate::records::Records;
 use crate::server::{Server, pause};
@@ -25,11 +26,11 @@ const QUESTION: &str = "What is asked by all?";
 const LEASE: Duration = Duration::from_millis(1_500);
 
 /// What a process needs before it can ask.
-const START: Duration = Duration::from_millis(1_500);
+const START: Duration = Duration::from_millis(2_000);
 
 /// The callers of an instance come within so long: all in one instant, they would keep a busy machine
 /// from noticing within a store's deadline that it has answered.
-const COME_WITHIN: Duration = Duration::from_millis(300);
+const COME_WITHIN: Duration = Duration::from_millis(1_200);
 
 /// One instance: callers that ask the same.
 pub(crate) fn run(part: &Part) {
@@ -38,8 +39,10 @@ pub(crate) fn run(part: &Part) {
         let records = Arc::new(Mutex::new(Records::at(&part.record)));
         let client = client(part, &records);
         // Connections are made, and the scripts known.
-        let other = ChatRequest::new("any").user(format!("Are you there, {}?", part.seed));
-        client.complete(other).await.unwrap();
+        for number in 0..3 {
+            let other = format!("Are you there, {}? ({number})", part.seed);
+            client.complete(ChatRequest::new("any").user(other)).await.unwrap();
+        }
         pause(Duration::from_micros(part.starts.saturating_sub(micros()))).await;
         let mut callers = JoinSet::new();
         for number in 0..CALLERS {
@@ -59,11 +62,12 @@ pub(crate) fn run(part: &Part) {
 fn client(part: &Part, records: &Arc<Mutex<Records>>) -> LlmClient {
     let (written, takes) = (Arc::clone(records), Duration::from_millis(part.setting));
     let upstream = provider_fn("upstream", move |request, _| {
-        if request.messages.iter().any(|message| message.text() == QUESTION) {
+        let is_asked_by_all = request.messages.iter().any(|message| message.text() == QUESTION);
+        if is_asked_by_all {
             written.lock().line("upstream\n");
         }
         async move {
-            pause(takes).await;
+            pause(if is_asked_by_all { takes } else { Duration::ZERO }).await;
             Ok(ChatResponse::text_only("This."))
         }
     });
@@ -140,26 +144,52 @@ struct Counts {
     failed: usize,
 }
 
+impl Counts {
+    /// Every caller has its answer, and upstream was asked once and once more for each lead that
+    /// expired. Whether the store answered in time; where it did not, no more was asked than that
+    /// explains.
+    fn is_the_law(&self, instances: usize, expired: usize) -> bool {
+        println!("{self:?}");
+        assert_eq!(self.answered, instances);
+        let asked = 1 + expired..=1 + expired + self.failed;
+        assert!(asked.contains(&self.upstream), "{self:?}");
+        self.failed == 0
+    }
+}
+
 fn count(text: &str, word: &str) -> usize {
     text.lines().filter(|line| *line == word).count()
 }
 
+/// On a machine that is too busy a store may answer too late, and whoever it was asked by then asks
+/// upstream. So many tries it gets to answer in time.
+const TRIES: usize = 5;
+
 #[tokio::test]
 async fn two_thousand_callers_of_four_processes_on_a_cold_key_ask_upstream_once() {
-    let fleet = Fleet::start("cold", Duration::from_secs(1)).await;
-    let counts = fleet.end();
-    println!("{counts:?}");
-    assert_eq!(counts.answered, 4);
-    assert!((1..=1 + counts.failed).contains(&counts.upstream), "{counts:?}");
+    let _machine = MACHINE.lock().await;
+    for number in 0..TRIES {
+        let fleet = Fleet::start(&format!("cold-{number}"), Duration::from_millis(2_000)).await;
+        let counts = fleet.end();
+        if counts.is_the_law(4, 0) {
+            return;
+        }
+    }
+    println!("the store never answered in time: the machine is too busy to see one call alone");
 }
 
 #[tokio::test]
 async fn when_the_process_that_asks_is_killed_another_one_asks_once_more() {
-    let mut fleet = Fleet::start("killed", Duration::from_millis(2_500)).await;
-    let leader = fleet.leader().await;
-    fleet.instances.remove(leader).kill();
-    let counts = fleet.end();
-    println!("{counts:?}");
-    assert_eq!(counts.answered, 3);
-    assert!((2..=2 + counts.failed).contains(&counts.upstream), "{counts:?}");
+    let _machine = MACHINE.lock().await;
+    for number in 0..TRIES {
+        let takes = Duration::from_millis(2_500);
+        let mut fleet = Fleet::start(&format!("killed-{number}"), takes).await;
+        let leader = fleet.leader().await;
+        fleet.instances.remove(leader).kill();
+        let counts = fleet.end();
+        if counts.is_the_law(3, 1) {
+            return;
+        }
+    }
+    println!("the store never answered in time: the machine is too busy to see two calls alone");
 }

@@ -15,6 +15,9 @@ mod records;
 mod server;
 mod windows;
 
+/// One fleet at a time: a store that is not answered within its deadline is one that failed.
+static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// What a process does that was started as an instance. Without the environment of one, nothing.
 #[test]
 fn an_instance() {

@@ -180,6 +180,18 @@ async fn four_instances_with_five_hundred_callers_each_make_one_upstream_call() 
     }
 }
 
+/// The answer may arrive between a look for it and a try for the lead.
+#[tokio::test(start_paused = true)]
+async fn whenever_the_answer_arrives_it_is_fetched_once() {
+    for millis in 0..250 {
+        let provider = always("only", slow(seconds(1) + millis * MS));
+        let store = Moody::of(Mood::TakesItsTime);
+        let instances: Vec<_> = (0..4).map(|_| Instance::meeting(&provider, &store)).collect();
+        join_all(instances.iter().map(|it| it.ask("q"))).await;
+        assert_eq!(provider.counts().started, 1, "after {millis} ms");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn when_the_instance_that_leads_gives_up_another_one_leads() {
     // By how many polls its callers leave: before, while and after it takes the lead.
@@ -204,9 +216,12 @@ async fn an_instance_that_dies_holds_the_others_up_for_its_lease_only() {
     let (provider, store) = (always("only", slow(seconds(3))), Moody::default());
     let start = time::now();
     let dying = async {
-        // Gone with all that it had to say.
-        let a = Instance::meeting(&provider, &store);
-        time::until(start + seconds(1), a.ask("q")).await
+        let its = store.apart();
+        let a = Instance::meeting(&provider, &its);
+        let dead = time::until(start + seconds(1), a.ask("q")).await;
+        // What it has to say comes to nobody's ears.
+        its.turns(Mood::Fails);
+        dead
     };
     let waiting = async {
         let b = Instance::meeting(&provider, &store);

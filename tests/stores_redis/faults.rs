@@ -68,6 +68,7 @@ async fn starting_without_a_server_works_and_one_that_comes_is_found() {
     let mut server = Server::start().await;
     server.kill();
     let (store, guarded) = (shared(&server).quotas(), guarded());
+    assert_eq!(shared(&server).ready().await.unwrap_err().label(), "unreachable");
     only(&failures(&guarded, &store).await, &["unreachable"]);
     server.run().await;
     recovers(&guarded, &store).await;

@@ -276,6 +276,33 @@ async fn a_scope_takes_at_most_150_bytes_and_none_once_it_is_idle() {
     assert_eq!(left, 1, "what has drained is forgotten");
 }
 
+/// Sets the clock back as a scope sees it: its last time lies ahead.
+async fn ahead(server: &Server, by: Duration) {
+    let keys: Vec<String> = server.ask(&["KEYS", "*"]).await;
+    let script = "local s = {cmsgpack.unpack(redis.call('HGET', KEYS[1], 's'))} \
+                  s[1] = s[1] + ARGV[1] \
+                  return redis.call('HSET', KEYS[1], 's', cmsgpack.pack(unpack(s)))";
+    let by = by.as_micros().to_string();
+    let _: i64 = server.ask(&["EVAL", script, "1", &keys[0], &by]).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_refills_nothing_and_locks_nobody_out() {
+    let server = Server::start().await;
+    let store = shared(&server).quotas();
+    let limits = Limits::new().limit(Limit::new(Dimension::Tokens, 1_000, 60 * SECOND));
+    let scopes = [scope("a", limits)];
+    let used = take(&store, 1_000, &scopes).await;
+    store.settle(&used, &used.demand.amounts).await.unwrap();
+    for (by, waits) in [(0, 59..=60), (4, 63..=64), (3_600, 59..=60)] {
+        ahead(&server, by * SECOND).await;
+        let again = demand(Amounts::tokens(1_000, 0), &scopes);
+        let denied = reserve(&store, &again).await.unwrap().unwrap_err();
+        let wait = denied.retry_after().unwrap();
+        assert!(waits.contains(&(wait.as_secs() as u32)), "{by} s back: {wait:?}");
+    }
+}
+
 #[tokio::test]
 async fn months_end_where_the_calendar_says_on_the_server_too() {
     let server = Server::start().await;
@@ -314,9 +341,27 @@ async fn what_a_first_slot_gave_goes_back_when_a_second_refuses() {
 }
 
 #[tokio::test]
-async fn a_tenants_scopes_are_one_round_trip_in_a_cluster() {
+async fn what_another_slot_refused_takes_nothing_from_calls_that_run() {
     let cluster = Cluster::start().await;
     let store = sharded(&cluster).quotas();
+    let (tenant, global) = (scope("tenant", tokens(1_000)), scope("global", tokens(10)));
+    let running = take(&store, 500, std::slice::from_ref(&tenant)).await;
+    take(&store, 10, std::slice::from_ref(&global)).await;
+    for _ in 0..20 {
+        let both = [tenant.clone(), global.clone()];
+        let refused = reserve(&store, &demand(Amounts::tokens(10, 0), &both)).await.unwrap();
+        assert!(refused.is_err());
+    }
+    store.settle(&running, &Amounts::NONE).await.unwrap();
+    assert_eq!(left(&store, &tenant, 1_000).await, 1_000);
+}
+
+#[tokio::test]
+async fn a_tenants_scopes_are_one_round_trip_in_a_cluster() {
+    let cluster = Cluster::start().await;
+    let shared = sharded(&cluster);
+    shared.ready().await.unwrap();
+    let store = shared.quotas();
     let scopes = [scope("acme", tokens(1_000)), scope("acme/large", tokens(1_000))];
     take(&store, 1, &scopes).await;
     for master in &cluster.masters {

@@ -15,6 +15,7 @@ use crate::callers::Callers;
 use crate::failure::Failure;
 use crate::latency::Latency;
 use crate::settings::Settings;
+use crate::telemetry::{self, Telemetry};
 use crate::{chat, models, probes, status};
 
 /// How long connections may take to close once all calls have ended.
@@ -27,23 +28,25 @@ pub struct Gateway {
     pub(crate) callers: Callers,
     pub(crate) busy: Busy,
     pub(crate) latency: Latency,
+    pub(crate) telemetry: Telemetry,
     pub(crate) rng: Rng,
 }
 
 impl Gateway {
-    /// A gateway in front of `client`. `env` finds the callers' keys.
+    /// A gateway in front of `client`, which is observed by `telemetry`. `env` finds the callers' keys.
     ///
     /// # Errors
     /// When it is not clear who may call.
     pub fn new(
         settings: Settings,
         client: LlmClient,
+        telemetry: Telemetry,
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Arc<Self>, BuildError> {
         let callers = Callers::new(&settings, env)?;
         let (busy, latency) = (Busy::default(), Latency::default());
         let rng = Rng::from_entropy();
-        Ok(Arc::new(Self { client, settings, callers, busy, latency, rng }))
+        Ok(Arc::new(Self { client, settings, callers, busy, latency, telemetry, rng }))
     }
 
     /// The routes.
@@ -53,6 +56,7 @@ impl Gateway {
             .route("/v1/models", get(models::models))
             .route("/healthz", get(probes::alive))
             .route("/readyz", get(probes::ready))
+            .route("/metrics", get(telemetry::metrics_page))
             .route("/", get(status::page))
             .route("/status.json", get(status::json))
             .fallback(|_: Uri| async { Failure::not_served(StatusCode::NOT_FOUND) })
@@ -93,6 +97,7 @@ impl Gateway {
                 Ok(cut_off.unwrap_or(0))
             }
             ended = &mut server => ended.map(|()| 0),
+            never = self.telemetry.upkeep() => match never {},
         }
     }
 }

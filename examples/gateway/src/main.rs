@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use evenkeel_gateway::gateway::Gateway;
 use evenkeel_gateway::settings;
+use evenkeel_gateway::telemetry::Telemetry;
 use tokio::net::TcpListener;
 
 #[tokio::main]
@@ -26,7 +27,9 @@ async fn run() -> Result<usize, Box<dyn std::error::Error>> {
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
     let (settings, config) = settings::parse(&text).map_err(|error| format!("{path}: {error}"))?;
     let listener = TcpListener::bind(settings.listen).await?;
-    let gateway = Gateway::new(settings, config.build()?, |name| std::env::var(name).ok())?;
+    let telemetry = Telemetry::install(&settings)?;
+    let client = config.assemble().builder()?.observer(telemetry.observer()).build()?;
+    let gateway = Gateway::new(settings, client, telemetry, |name| std::env::var(name).ok())?;
     // One line for whoever started it on port 0; a closed pipe is no reason not to serve.
     let _ = writeln!(std::io::stdout(), "listening on http://{}", listener.local_addr()?);
     Ok(gateway.serve(listener, stop()?).await?)

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use evenkeel::time;
+use axum::response::Response;
+use serde_json::json;
 
+use crate::chat;
 use crate::gateway::Gateway;
 
 /// The process lives and its runtime runs.
@@ -13,17 +15,9 @@ pub async fn alive() -> &'static str {
     "ok"
 }
 
-/// Calls are taken, and some endpoint can serve them.
-pub async fn ready(State(gateway): State<Arc<Gateway>>) -> (StatusCode, &'static str) {
-    let serves = || {
-        let endpoints = gateway.client.balancer().status(time::now());
-        endpoints.iter().any(|endpoint| endpoint.condition.is_serving())
-    };
-    if gateway.client.is_closed() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining")
-    } else if serves() {
-        (StatusCode::OK, "ok")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "no endpoint can take calls")
-    }
+/// Calls are taken, and every model has an endpoint that takes them; the body says what is missing.
+pub async fn ready(State(gateway): State<Arc<Gateway>>) -> (StatusCode, Response) {
+    let health = gateway.client.health();
+    let status = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, chat::json(&json!(health)))
 }

@@ -11,6 +11,7 @@ use evenkeel::testing::{Answer, ScriptedProvider};
 use evenkeel::{Chunk, ErrorKind, FinishReason, ProviderError, ToolCall, Usage, time};
 use evenkeel_gateway::gateway::Gateway;
 use evenkeel_gateway::settings;
+use evenkeel_gateway::telemetry::Telemetry;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -35,7 +36,9 @@ const FILE: &str = r#"
 fn gateway_of(file: &str, upstream: &ScriptedProvider) -> Arc<Gateway> {
     let (settings, config) = settings::parse(file).unwrap();
     let client = config.assemble().provider("up", upstream.clone()).build().unwrap();
-    Gateway::new(settings, client, |name| (name == "ACME").then(|| KEY.to_owned())).unwrap()
+    let telemetry = Telemetry::detached(&settings).unwrap();
+    let env = |name: &str| (name == "ACME").then(|| KEY.to_owned());
+    Gateway::new(settings, client, telemetry, env).unwrap()
 }
 
 fn gateway(upstream: &ScriptedProvider) -> Arc<Gateway> {

@@ -1,6 +1,7 @@
 """OpenAI's own client against a running gateway: `official_sdk.py BASE_URL KEY`."""
 
 import sys
+import urllib.request
 
 import openai
 
@@ -99,6 +100,15 @@ def models():
     assert [model.id for model in client.models.list()] == ["claude", "limited", "smart"]
 
 
+def metrics():
+    with urllib.request.urlopen(BASE_URL.removesuffix("/v1") + "/metrics") as answer:
+        text = answer.read().decode()
+    calls = [line for line in text.splitlines() if line.startswith("llm_requests_total")]
+    answered = [line for line in calls if 'outcome="success"' in line and '"smart"' in line]
+    assert answered, calls
+    assert 'endpoint="limited"' in text and "acme" not in text, text
+
+
 for test, *models_asked in [
     (complete, "smart", "claude"),
     (stream, "smart", "claude"),
@@ -109,6 +119,7 @@ for test, *models_asked in [
     (unauthorized,),
     (broken_stream,),
     (models,),
+    (metrics,),
 ]:
     for model in models_asked:
         test(model)

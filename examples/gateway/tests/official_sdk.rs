@@ -29,7 +29,7 @@ fn the_official_client_is_served() {
     let said = String::from_utf8_lossy(&output.stdout);
     let failed = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{failed}");
-    assert_eq!(said.matches("ok ").count(), 9, "{said}");
+    assert_eq!(said.matches("ok ").count(), 10, "{said}");
 
     assert!(gateway.stopped(), "the gateway stops in good order when it is told to");
 }

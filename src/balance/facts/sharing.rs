@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use crate::balance::balancer::Shared;
@@ -18,7 +17,7 @@ use crate::event::Emitter;
 use crate::remote::{BreakerState, Guarded, StoreError};
 use crate::rng::Rng;
 use crate::sync::Mutex;
-use crate::time::{Instant, after, now, sleep_until, until};
+use crate::time::{Instant, after, now, run_beside, sleep_until, until};
 
 /// What an operation of the store may take. No call waits for it.
 const DEADLINE: Duration = Duration::from_millis(250);
@@ -102,14 +101,13 @@ impl Sharing {
         if task.running.as_ref().is_some_and(|running| !running.is_finished()) {
             return None;
         }
-        let Ok(runtime) = Handle::try_current() else {
+        let (talk, balancer) = (Arc::clone(&self.talk), Weak::clone(&self.balancer));
+        let Some(running) = run_beside(async move { talk.go_on(&balancer).await }) else {
             let again = if task.tried { after(now, START_AGAIN) } else { now };
             task.tried = true;
             return Some(again);
         };
-        let (talk, balancer) = (Arc::clone(&self.talk), Weak::clone(&self.balancer));
-        task.running =
-            Some(runtime.spawn(async move { talk.go_on(&balancer).await }).abort_handle());
+        task.running = Some(running.abort_handle());
         None
     }
 }

@@ -150,12 +150,14 @@ struct Tail {
     wrong: u32,
 }
 
-/// Whether `wrong` of `labels` rules out that more than `most` are wrong. The logarithm of a logarithm
-/// is the price of asking again after every label (Robbins 1970): who looks often sees luck as well.
+/// Whether `wrong` of `labels` rules out that more than `most` are wrong. Who looks often sees luck as
+/// well, which has its price twice: the number of reaches, for the widest of those that pass is taken,
+/// and the logarithm of a logarithm, for asking again after every label (Robbins 1970).
 fn rules_out(wrong: u32, labels: u32, most: f64) -> bool {
     let (labels, wrong) = (f64::from(labels), f64::from(wrong));
     let seen = wrong / labels;
-    let needed = -DOUBT.ln() + (1.0 + labels.ln()).ln();
+    let doubt = DOUBT / REACHES.len() as f64;
+    let needed = -doubt.ln() + (1.0 + labels.ln()).ln();
     seen < most && labels * relative_entropy(seen, most) >= needed
 }
 
@@ -176,7 +178,7 @@ mod tests {
             let single = 1.0 - DOUBT.powf(1.0 / f64::from(labels));
             assert!(!rules_out(0, labels, single) && rules_out(0, labels, 2.5 * single));
         }
-        assert!(!rules_out(5, 100, 0.10) && rules_out(5, 100, 0.16));
+        assert!(!rules_out(5, 100, 0.10) && rules_out(5, 100, 0.17));
         assert!(!rules_out(5, 100, 0.05) && !rules_out(1, 1, 0.5));
     }
 
@@ -188,7 +190,7 @@ mod tests {
             calibration.learn(Difference::Same, 0.95, true);
             labels += 1;
         }
-        assert!((149..300).contains(&labels), "{labels}");
+        assert!((149..400).contains(&labels), "{labels}");
         let threshold = calibration.threshold(Difference::Same).unwrap();
         assert!((0.94..=0.95).contains(&threshold));
         assert_eq!(calibration.threshold(Difference::Other), None);
@@ -215,7 +217,7 @@ mod tests {
             let rng = Rng::from_seed(seed);
             let mut calibration = Calibration::new(promise);
             let (mut served, mut wrong) = (0.0, 0.0);
-            for _ in 0..4_000 {
+            for _ in 0..8_000 {
                 let similarity = 0.55 + 0.45 * rng.unit();
                 let right = rng.unit() >= odds_of_wrong(similarity);
                 let threshold = calibration.threshold(Difference::Other);
@@ -227,7 +229,7 @@ mod tests {
                     calibration.learn(Difference::Other, similarity as f32, right);
                 }
             }
-            assert!(served > 100.0, "seed {seed} served {served}");
+            assert!(served > 50.0, "seed {seed} served {served}");
             assert!(wrong / served <= promise, "seed {seed}: {wrong} of {served}");
         }
     }

@@ -8,6 +8,7 @@
 
 mod calibrated;
 mod judge;
+mod labellers;
 mod rule;
 mod verifier;
 

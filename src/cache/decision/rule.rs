@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::calibrated::Calibration;
+use super::labellers::Labellers;
+use crate::cache::key::ScopeKey;
 use crate::cache::lexical::Difference;
 use crate::error::BuildError;
 
@@ -81,18 +83,20 @@ pub(crate) fn similarity(field: &'static str, value: f32) -> Result<(), BuildErr
 pub(crate) struct Rule {
     decision: Decision,
     pub(crate) calibration: Option<Calibration>,
+    labellers: Labellers,
 }
 
 /// Pairs below this teach nothing: nobody would serve them.
 const LEAST_TAUGHT: f32 = 0.55;
 
 impl Rule {
-    pub(crate) fn new(decision: Decision) -> Self {
+    /// One scope gives at most the part `label_share` of the labels, where others give some too.
+    pub(crate) fn new(decision: Decision, label_share: f64) -> Self {
         let calibration = match decision {
             Decision::Calibrated { max_wrong_per_hit } => Some(Calibration::new(max_wrong_per_hit)),
             _ => None,
         };
-        Self { decision, calibration }
+        Self { decision, calibration, labellers: Labellers::new(label_share) }
     }
 
     /// The lowest similarity of a pair that has to be looked at.
@@ -135,9 +139,12 @@ impl Rule {
         }
     }
 
-    /// Takes over that an answer served, or would have served, right or wrong.
-    pub(crate) fn learn(&mut self, difference: Difference, similarity: f32, right: bool) {
-        if let Some(calibration) = &mut self.calibration {
+    /// Takes over that an answer served, or would have served, right or wrong, unless its scope has
+    /// taught enough.
+    pub(crate) fn learn(&mut self, scope: ScopeKey, pair: (Difference, f32), right: bool) {
+        let Some(calibration) = &mut self.calibration else { return };
+        if self.labellers.admit(scope) {
+            let (difference, similarity) = pair;
             calibration.learn(difference, similarity, right);
         }
     }
@@ -151,7 +158,7 @@ mod tests {
     #[test]
     fn words_decide_from_which_similarity_on() {
         let tiers = Decision::Tiered { same: 0.8, substituted: 0.9, other: 0.85 };
-        let rule = Rule::new(tiers);
+        let rule = Rule::new(tiers, 1.0);
         assert_eq!(rule.threshold(Difference::Same), Some(0.8));
         assert_eq!(rule.threshold(Difference::Substituted), Some(0.9));
         assert_eq!(rule.threshold(Difference::Other), Some(0.85));
@@ -161,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_threshold_does_not_read() {
-        let rule = Rule::new(Decision::Threshold(0.9));
+        let rule = Rule::new(Decision::Threshold(0.9), 1.0);
         assert_eq!(rule.threshold(Difference::Conflict(Conflict::Number)), Some(0.9));
     }
 

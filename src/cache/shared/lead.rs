@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 use super::answer::SharedKey;
-use super::background;
 use super::tiers::Tiers;
 use super::writes::Job;
 use crate::remote::StoreError;
 use crate::rng::Rng;
-use crate::time::{after, now, sleep_until};
+use crate::time::{after, now, run_beside, until};
 
 /// How instances find out that another one is fetching the same answer, and how long they wait for it.
 ///
@@ -80,7 +79,8 @@ pub(crate) struct Lead {
     lease: Duration,
     /// Whether the store may take it for the leader.
     held: bool,
-    renewal: Option<JoinHandle<()>>,
+    /// Ends the renewal when it is dropped.
+    renewal: Option<oneshot::Sender<()>>,
 }
 
 impl Lead {
@@ -98,13 +98,16 @@ impl Lead {
         Ok(self.held)
     }
 
-    /// Keeps the lead until it is dropped.
+    /// Keeps the lead until it is dropped. That has to go on while nobody polls the call: its answer
+    /// may be streaming to somebody who reads slowly.
     pub(crate) fn keep(&mut self) {
+        let (guard, mut dropped) = oneshot::channel();
+        self.renewal = Some(guard);
         let (tiers, key, token) = (Arc::clone(&self.tiers), self.key, self.token);
         let lease = self.lease;
-        self.renewal = background::spawn(async move {
-            loop {
-                sleep_until(after(now(), lease / 3)).await;
+        // Outside of a runtime nothing could have been waited for.
+        let _ = run_beside(async move {
+            while until(after(now(), lease / 3), &mut dropped).await.is_none() {
                 // What failed is tried again: the lease may outlast the failure.
                 if let Ok(false) = tiers.renew(&key, token, lease).await {
                     return;
@@ -116,9 +119,6 @@ impl Lead {
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        if let Some(renewal) = &self.renewal {
-            renewal.abort();
-        }
         if self.held {
             self.tiers.write_later(Job::Release(self.key, self.token));
         }

@@ -17,7 +17,7 @@ use super::writes::{Job, Writes};
 use crate::cache::stats::{count, read};
 use crate::embed::Embedding;
 use crate::event::Emitter;
-use crate::remote::{Guarded, StoreError};
+use crate::remote::{BreakerState, Guarded, StoreError};
 use crate::rng::Rng;
 use crate::time::{Instant, now};
 
@@ -26,6 +26,9 @@ const READ_DEADLINE: Duration = Duration::from_millis(15);
 const SEARCH_DEADLINE: Duration = Duration::from_millis(50);
 /// No call waits for it.
 const WRITE_DEADLINE: Duration = Duration::from_millis(250);
+
+/// How many neighbours are looked at, however many an index finds.
+const A_HANDFUL: usize = 8;
 
 /// The shared stores of a cache.
 ///
@@ -93,8 +96,17 @@ impl Tiers {
     }
 
     pub(crate) fn observe(&self, emitter: &Emitter) {
+        self.guarded().for_each(|store| store.observe(emitter));
+    }
+
+    /// How its stores stand, by their names.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (&'static str, BreakerState)> {
+        self.guarded().map(|store| (store.name(), store.state()))
+    }
+
+    fn guarded(&self) -> impl Iterator<Item = &Guarded> {
         let index = self.index.iter().flat_map(|index| [&index.reads, &index.changes]);
-        [&self.reads, &self.changes].into_iter().chain(index).for_each(|it| it.observe(emitter));
+        [&self.reads, &self.changes].into_iter().chain(index)
     }
 
     pub(crate) const fn has_index(&self) -> bool {
@@ -140,8 +152,7 @@ impl Tiers {
 
     /// Looks for the answer under a key, if it is wanted, and for the epochs of `labels`.
     ///
-    /// An answer that makes no sense is no answer. Others are none any more: one of their labels was
-    /// advanced since.
+    /// An answer that makes no sense is none, and neither is one with a label that was advanced since.
     pub(crate) async fn read(
         &self,
         key: &SharedKey,
@@ -219,8 +230,7 @@ impl Tiers {
 
 /// The index.
 impl Tiers {
-    /// The entries near `vector` that may be served in `scope`, with their cosines, and the epochs of
-    /// their stamps.
+    /// The entries near `vector` that may be served in `scope`, with the epochs of their stamps.
     pub(crate) async fn nearest(
         &self,
         partition: u128,
@@ -239,8 +249,8 @@ impl Tiers {
                 false => Err(StoreError::Garbled("an entry is of another partition".into())),
             }
         };
-        let found = reads.ask(search).await?;
-        let entries: Vec<SharedEntry> = found.into_iter().map(|near| near.entry).collect();
+        let found = reads.ask(search).await?.into_iter().take(A_HANDFUL);
+        let entries: Vec<SharedEntry> = found.map(|near| near.entry).collect();
         let labels: Vec<u128> = entries.iter().flat_map(|it| labels_of(&it.answer)).collect();
         let stamped = self.stamps(&labels).await?;
         let mut epochs = &stamped.epochs[..];

@@ -8,11 +8,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use super::answer::{SharedAnswer, SharedKey};
-use super::background;
 use super::index::SharedEntry;
 use super::tiers::Tiers;
 use crate::cache::stats::count;
 use crate::sync::{AtomicU64, Mutex};
+use crate::time::run_beside;
 
 /// How much lines up at the most. What comes then is dropped: it is fetched again one day, and those
 /// in line are no less worth.
@@ -95,7 +95,7 @@ impl Tiers {
         if self.writes.push(job) {
             let service = Service { tiers: Arc::downgrade(self), over: false };
             // Outside of a runtime nobody writes; the next call inside of one has it done.
-            if background::spawn(service.run()).is_none() {
+            if run_beside(service.run()).is_none() {
                 self.writes.abandon();
             }
         }

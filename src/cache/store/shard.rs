@@ -85,6 +85,8 @@ pub(crate) struct Entry {
     pub(crate) expires: Instant,
     /// What it counts for, its vector and its words included.
     pub(crate) bytes: usize,
+    /// The part of it that its vector and its words count for.
+    pub(crate) findable_bytes: usize,
 }
 
 /// What an entry costs beside its contents: its place, its links, its part of the maps (a third of
@@ -94,7 +96,9 @@ const OVERHEAD: usize = size_of::<Slot>() + 2 * size_of::<(ExactKey, u32)>() + 9
 impl Entry {
     /// What an entry counts for before it has a vector and words.
     pub(crate) fn weight(answer: &StoredAnswer, question: Option<&str>, tags: usize) -> usize {
-        OVERHEAD + answer.bytes() + question.map_or(0, str::len) + tags * size_of::<u128>()
+        // A tag and its epoch.
+        let tags = tags * (size_of::<u128>() + size_of::<u64>());
+        OVERHEAD + answer.bytes() + question.map_or(0, str::len) + tags
     }
 }
 
@@ -240,6 +244,7 @@ impl Shard {
         removed: &mut Vec<Removed>,
     ) -> bool {
         let bytes = bytes + words.as_ref().map_or(0, |words| words.bytes());
+        self.shrink(id);
         while self.is_current(id) && self.held.bytes.saturating_add(bytes) > self.most.bytes {
             let Some(scope) = self.slots[id.place() as usize].entry.as_ref().map(|e| e.scope)
             else {
@@ -253,6 +258,7 @@ impl Shard {
         if let Some(entry) = &mut self.slots[id.place() as usize].entry {
             entry.words = words;
             entry.bytes += bytes;
+            entry.findable_bytes = bytes;
             self.held.bytes += bytes;
             self.shares.grow(entry.scope, bytes);
         }
@@ -265,6 +271,20 @@ impl Shard {
             && let Some(entry) = &mut self.slots[id.place() as usize].entry
         {
             entry.stamped = Some(stamped);
+        }
+    }
+
+    /// Takes back what an entry's vector and words counted for: it is about to get others.
+    fn shrink(&mut self, id: EntryId) {
+        if !self.is_current(id) {
+            return;
+        }
+        if let Some(entry) = &mut self.slots[id.place() as usize].entry {
+            let bytes = std::mem::take(&mut entry.findable_bytes);
+            entry.words = None;
+            entry.bytes -= bytes;
+            self.held.bytes -= bytes;
+            self.shares.shrink(entry.scope, bytes);
         }
     }
 

@@ -76,6 +76,13 @@ impl Shares {
         self.weigh(scope);
     }
 
+    pub(super) fn shrink(&mut self, scope: ScopeKey, bytes: usize) {
+        if let Some(account) = self.accounts.get_mut(&scope) {
+            account.bytes -= bytes;
+        }
+        self.weigh(scope);
+    }
+
     fn weigh(&mut self, scope: ScopeKey) {
         let heavy = self.accounts.get(&scope).is_some_and(|a| a.held().exceeds(self.most));
         if heavy {

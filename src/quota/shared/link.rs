@@ -118,7 +118,7 @@ impl Link {
         if self.at_work.load(Ordering::Relaxed) || self.at_work.swap(true, Ordering::Relaxed) {
             return;
         }
-        if !run_beside(super::work::run(Arc::clone(&self.state))) {
+        if run_beside(super::work::run(Arc::clone(&self.state))).is_none() {
             self.at_work.store(false, Ordering::Relaxed);
         }
     }

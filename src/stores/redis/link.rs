@@ -84,6 +84,11 @@ impl Link {
         matches!(self.servers, Servers::Cluster(_))
     }
 
+    /// Whether it is answered.
+    pub(super) async fn ready(&self) -> Result<(), StoreError> {
+        self.read(self.ask(&redis::cmd("PING")).await)
+    }
+
     /// Asks once, and once more where it turns out that the connection had broken.
     pub(super) async fn ask(&self, what: &Cmd) -> RedisResult<Value> {
         let wire = self.wire()?;

@@ -8,11 +8,15 @@ use super::facts::RedisFactStore;
 use super::keys::Keys;
 use super::link::Link;
 use super::quota::RedisQuotaStore;
+use crate::client::Shared;
 use crate::error::BuildError;
+use crate::remote::StoreError;
 
 /// What the instances of one service share on Redis.
 ///
-/// Cheap to clone; clones share the connections. Those are made when something is first asked, belong
+/// Given to [`LlmClientBuilder::shared`](crate::client::LlmClientBuilder::shared), it is where a client
+/// meets the others for its limits, its answers and what providers say of accounts; each of the three
+/// can also be used alone. Cheap to clone; clones share the connections. Those are made when something is first asked, belong
 /// to the runtime it is asked on, and end with it.
 ///
 /// ```
@@ -50,6 +54,18 @@ impl RedisShared {
         Self::builder(url).secret(secret).build()
     }
 
+    /// Connects, and waits until the servers answer: calls then need not find the way first, which takes
+    /// longer than they wait for a store. Worth awaiting before an instance serves, with a bound of
+    /// one's own; it is tried for [`connect_timeout`](RedisSharedBuilder::connect_timeout) and more.
+    ///
+    /// # Errors
+    /// Where one of the servers does not answer. Nothing is wrong then but that: it is connected to once
+    /// it does.
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        self.quotas.ready().await?;
+        self.answers.ready().await
+    }
+
     /// Answers that all instances may serve.
     #[must_use]
     pub fn answers(&self) -> RedisCacheStore {
@@ -66,5 +82,16 @@ impl RedisShared {
     #[must_use]
     pub fn quotas(&self) -> RedisQuotaStore {
         RedisQuotaStore::new(Arc::clone(&self.keys), Arc::clone(&self.quotas))
+    }
+}
+
+/// All that is kept there, under a secret that is derived from the one here. A cache is built before it
+/// is shared and needs [one of its own](crate::cache::CacheBuilder::secret).
+impl From<RedisShared> for Shared {
+    fn from(redis: RedisShared) -> Self {
+        Self::new(redis.keys.sealer().of_instances())
+            .quota(redis.quotas())
+            .cache(redis.answers())
+            .facts(redis.facts())
     }
 }
