@@ -21,15 +21,24 @@ impl Names {
         Self(Key(key))
     }
 
-    /// The name of a scope: 128 bits in hexadecimal digits. `value` is that of a key of the
-    /// application's own.
+    /// The name of a scope: 128 bits in hexadecimal digits; for a tenant on a model the tenant's name,
+    /// a slash and the model's, so that a store which is spread over machines can keep a tenant's scopes
+    /// together. `value` is that of a key of the application's own.
     pub(super) fn name(&self, level: &Level, whose: &Whose<'_>, value: &str) -> Arc<str> {
-        let parts = match level {
-            Level::Global => ["g", "", ""],
-            Level::Tenant => ["t", whose.tenant_name(), ""],
-            Level::TenantModel => ["m", whose.tenant_name(), whose.model_name()],
-            Level::Key(name) => ["k", name, value],
-        };
+        let tenant = || self.hash(["t", whose.tenant_name(), ""]);
+        match level {
+            Level::Global => format!("{:032x}", self.hash(["g", "", ""])),
+            Level::Tenant => format!("{:032x}", tenant()),
+            Level::TenantModel => {
+                let model = self.hash(["m", whose.tenant_name(), whose.model_name()]);
+                format!("{:032x}/{model:032x}", tenant())
+            }
+            Level::Key(name) => format!("{:032x}", self.hash(["k", name, value])),
+        }
+        .into()
+    }
+
+    fn hash(&self, parts: [&str; 3]) -> u128 {
         let mut hasher = HighwayHasher::new(self.0);
         for part in parts {
             // The length says where a part ends.
@@ -37,7 +46,7 @@ impl Names {
             hasher.append(part.as_bytes());
         }
         let [low, high] = hasher.finalize128();
-        format!("{high:016x}{low:016x}").into()
+        u128::from(high) << 64 | u128::from(low)
     }
 }
 
@@ -61,6 +70,15 @@ mod tests {
         assert_eq!(name(1), name(1));
         assert_ne!(name(1), name(2));
         assert!(name(1).len() == 32 && !name(1).contains("acme"));
+    }
+
+    #[test]
+    fn a_tenants_scopes_begin_alike() {
+        let (names, acme) = (Names::new(&[7; 32]), TenantId::new("acme"));
+        let whose = Whose::new(Some(&acme), Some("m"), &[]);
+        let tenant = names.name(&Level::Tenant, &whose, "");
+        let on_model = names.name(&Level::TenantModel, &whose, "");
+        assert_eq!(on_model.split_once('/').map(|(before, _)| before), Some(&*tenant));
     }
 
     #[test]
