@@ -326,7 +326,7 @@ pub enum Event<'a> {
         /// Which one: `"quota"`, `"cache"`, `"index"` or `"facts"`; `"cache_writes"` and
         /// `"index_writes"` for what no call waits for.
         store: &'static str,
-        /// `"unreachable"`, `"late"`, `"refused"` or `"garbled"`.
+        /// `"unreachable"`, `"late"`, `"refused"`, `"too_large"` or `"garbled"`.
         why: &'static str,
     },
     /// A store that instances share is no longer asked, or is asked again.

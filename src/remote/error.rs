@@ -22,6 +22,12 @@ pub enum StoreError {
     /// under the key.
     #[error("the store refused what was asked")]
     Refused(#[source] Cause),
+    /// The value is larger than the store keeps: it was not asked.
+    #[error("the value is larger than the {most} bytes that the store keeps")]
+    TooLarge {
+        /// The most it keeps, in bytes.
+        most: usize,
+    },
     /// Its answer made no sense, or a value was not what was stored.
     #[error("the store answered what cannot be understood")]
     Garbled(#[source] Cause),
@@ -38,6 +44,7 @@ impl StoreError {
             Self::Unreachable(_) => "unreachable",
             Self::Late(_) => "late",
             Self::Refused(_) => "refused",
+            Self::TooLarge { .. } => "too_large",
             Self::Garbled(_) => "garbled",
             Self::Resting(_) => "resting",
         }
@@ -47,6 +54,6 @@ impl StoreError {
     /// that was not asked of nothing.
     #[must_use]
     pub const fn is_failure(&self) -> bool {
-        !matches!(self, Self::Garbled(_) | Self::Resting(_))
+        !matches!(self, Self::TooLarge { .. } | Self::Garbled(_) | Self::Resting(_))
     }
 }

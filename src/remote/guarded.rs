@@ -87,6 +87,10 @@ impl Guarded {
         let (changed, state, emitter) = {
             let mut state = self.state.lock();
             let changed = match error {
+                Some(StoreError::TooLarge { .. }) => {
+                    state.0.abandoned(permit, at);
+                    false
+                }
                 Some(error) if error.is_failure() => state.0.failed(permit, at, &self.rng),
                 _ => state.0.succeeded(permit, at),
             };
@@ -165,6 +169,23 @@ mod tests {
         }
         assert!(store.ask(async { Ok(7) }).await.is_ok_and(|it| it == 7));
         assert_eq!(store.state(), BreakerState::Closed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_value_that_is_too_large_neither_opens_nor_closes_it() {
+        let store = Guarded::new("cache", DEADLINE);
+        let too_large = || async { Err::<(), _>(StoreError::TooLarge { most: 7 }) };
+        for _ in 0..20 {
+            assert!(store.ask(too_large()).await.is_err());
+        }
+        assert_eq!(store.state(), BreakerState::Closed);
+        for _ in 0..5 {
+            let _ = store.ask(unreachable()).await;
+        }
+        crate::time::sleep_until(after(now(), Duration::from_millis(500))).await;
+        assert!(store.ask(too_large()).await.is_err());
+        assert_eq!(store.state(), BreakerState::Open, "nobody was asked whether it is back");
+        assert!(store.ask(async { Ok(7) }).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

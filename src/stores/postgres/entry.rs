@@ -10,7 +10,7 @@ use super::fault::Fault;
 use crate::cache::shared::{Neighbour, SharedAnswer, SharedEntry};
 use crate::embed::Embedding;
 use crate::remote::StoreError;
-use crate::stores::envelope::Sealer;
+use crate::stores::envelope::{MOST_STORED, Sealer};
 use crate::vector::dot;
 
 /// Longer than any answer is served, and far from where the server's calendar ends.
@@ -71,7 +71,7 @@ impl Entries {
         }
         let place = place(*partition, *exact, vector.as_slice());
         let sealed = self.sealer.seal(&place, &Sealed { question, answer })?;
-        let mut body = sealed.ok_or_else(|| Fault::refused("the answer is too large"))?;
+        let mut body = sealed.ok_or(StoreError::TooLarge { most: MOST_STORED })?;
         self.cover.turn(&mut body);
         let labels = answer.stamps.iter().map(|stamp| stamp.label.to_be_bytes().to_vec());
         Ok(Written {

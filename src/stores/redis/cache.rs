@@ -11,6 +11,7 @@ use super::link::Link;
 use super::script::Script;
 use crate::cache::shared::{CacheStore, SharedAnswer, SharedKey};
 use crate::remote::StoreError;
+use crate::stores::envelope::MOST_STORED;
 
 static GET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/get.lua")));
 static EPOCHS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/epochs.lua")));
@@ -24,7 +25,7 @@ const LABELS_LAST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Answers on Redis, sealed: one that was altered, cut off or put under another key is
 /// [`StoreError::Garbled`] and never served.
 ///
-/// An answer is kept compressed where that pays, in at most a mebibyte; a larger one is refused.
+/// An answer is kept compressed where that pays, in at most a mebibyte; a larger one is not kept.
 /// Epochs are the server's time in microseconds, so that a label which was forgotten gets a number it
 /// never had. All labels lie in one slot of a cluster, an answer and the lead on it in one of their own.
 #[derive(Debug, Clone)]
@@ -78,7 +79,7 @@ impl CacheStore for RedisCacheStore {
     async fn put(&self, key: &SharedKey, answer: &SharedAnswer) -> Result<(), StoreError> {
         let name = self.keys.answer(key);
         let sealed = self.keys.sealer().seal(name.as_bytes(), answer)?;
-        let sealed = sealed.ok_or_else(|| StoreError::Refused("the answer is too large".into()))?;
+        let sealed = sealed.ok_or(StoreError::TooLarge { most: MOST_STORED })?;
         let mut call = redis::cmd("SET");
         call.arg(name).arg(sealed).arg("PX").arg(millis(answer.expires_in));
         self.link.read(self.link.ask(&call).await)
