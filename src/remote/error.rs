@@ -22,10 +22,10 @@ pub enum StoreError {
     /// under the key.
     #[error("the store refused what was asked")]
     Refused(#[source] Cause),
-    /// The value is larger than the store keeps: it was not asked.
-    #[error("the value is larger than the {most} bytes that the store keeps")]
+    /// The value is larger than the store keeps, or has more labels: it was not asked.
+    #[error("the value is larger than the {most} bytes or labels that the store keeps")]
     TooLarge {
-        /// The most it keeps, in bytes.
+        /// The most it keeps, in bytes or labels.
         most: usize,
     },
     /// Its answer made no sense, or a value was not what was stored.

@@ -38,6 +38,7 @@ const MOST_OPENED: usize = 4 << 20;
 pub(crate) struct Sealer {
     seals: [u8; 32],
     names: [u8; 32],
+    #[cfg(feature = "redis")]
     instances: [u8; 32],
 }
 
@@ -47,11 +48,13 @@ impl Sealer {
         Self {
             seals: blake3::derive_key("evenkeel stores v1: seals of values", secret),
             names: blake3::derive_key("evenkeel stores v1: names of keys", secret),
+            #[cfg(feature = "redis")]
             instances: blake3::derive_key("evenkeel stores v1: secret of instances", secret),
         }
     }
 
     /// The secret for what instances share beyond what is kept here.
+    #[cfg(feature = "redis")]
     pub(crate) const fn of_instances(&self) -> [u8; 32] {
         self.instances
     }
@@ -103,7 +106,8 @@ impl Sealer {
             return Err(broken(Broken::Seal));
         }
         let body = body(content).map_err(broken)?;
-        serde_json::from_slice(&body).map_err(|error| StoreError::Garbled(error.into()))
+        // Without its cause, which would quote the value.
+        serde_json::from_slice(&body).map_err(|_| broken(Broken::Content))
     }
 }
 
@@ -124,6 +128,8 @@ enum Broken {
     Version(u8),
     #[error("the length does not fit the value")]
     Length,
+    #[error("the value is not of the kind that is kept there")]
+    Content,
 }
 
 /// A hash of `head` and `parts`, where `head` cannot flow into what follows.

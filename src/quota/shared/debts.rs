@@ -87,8 +87,12 @@ impl Debts {
     }
 }
 
-/// A debt that no limit counts more than two bursts of.
+/// A debt that no limit counts more than two bursts of. Where budgets count it too it is whole: money
+/// that was spent stays spent, and a rate is locked out for no longer than it was exceeded.
 fn capped(mut amounts: Amounts, limits: &Limits) -> Amounts {
+    if !limits.budgets.is_empty() {
+        return amounts;
+    }
     for limit in &limits.rates {
         let most = limit.rate().map_or(u64::MAX, |rate| rate.burst().saturating_mul(BURSTS));
         match limit.dimension {

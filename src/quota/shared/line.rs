@@ -19,7 +19,7 @@ use crate::quota::limits::OnLimit;
 use crate::quota::reservation::Reservation;
 use crate::quota::store::StoredScope;
 use crate::quota::turnstile::{Line, Standing, may_wait};
-use crate::time::{Instant, after, now, until};
+use crate::time::{FAR_FUTURE, Instant, after, now, until};
 
 /// How often the head of a line asks whether a running call of another instance has ended: from the
 /// first to the second, twice as long each time.
@@ -38,10 +38,12 @@ pub(crate) async fn reserve(
 ) -> Result<Reservation, Denied> {
     link.keep_working();
     let asker = Asker::new(limiter, link, whose, amounts);
+    // A call that waits for no limit comes with a deadline that has passed. It has the store's.
+    let by = if deadline <= now() { after(now(), FAR_FUTURE) } else { deadline };
     let turnstiles = &limiter.inner().shared.turnstiles;
     let mut refused = None;
     if !turnstiles.is_taken(asker.line) {
-        match asker.ask().await {
+        match asker.ask_until(by).await? {
             Err(one) if may_wait(&one.denied, now(), deadline) => refused = Some((one, now())),
             result => return result.map_err(|refused| refused.denied),
         }
@@ -91,6 +93,12 @@ impl<'a> Asker<'a> {
         Ok(Reservation::of_ticket(self.line, *self.amounts, &self.taken, ticket))
     }
 
+    /// Asks until `by`; a store that has not answered then is left, which undoes itself.
+    async fn ask_until(&self, by: Instant) -> Result<Result<Reservation, Refused>, Denied> {
+        let answer = until(by, self.ask()).await;
+        answer.ok_or_else(|| Denied::new(Level::Tenant, Reason::InLine).of(self.whose.tenant))
+    }
+
     async fn at_the_head(
         &self,
         mut refused: Option<(Refused, Instant)>,
@@ -103,7 +111,7 @@ impl<'a> Asker<'a> {
                 let again = again(self.link, &refused, at, &mut looks).min(deadline);
                 until(again, line.given_back.notified()).await;
             }
-            match self.ask().await {
+            match self.ask_until(deadline).await? {
                 Err(one) if may_wait(&one.denied, now(), deadline) => refused = Some((one, now())),
                 result => return result.map_err(|refused| refused.denied),
             }

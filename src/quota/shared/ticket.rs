@@ -54,7 +54,12 @@ impl Ticket {
         let mut ticket =
             Self { link, line, taken, waits, leased, granted: None, alone: None, ended: false };
         if !scopes.is_empty() {
-            ticket.ask(scopes).await?;
+            if let Err(refused) = ticket.ask(scopes).await {
+                // What was leased goes back without a word: whoever waits for it is this one, and it
+                // would ask again at once, for ever.
+                ticket.waits = false;
+                return Err(refused);
+            }
         }
         Ok(ticket)
     }

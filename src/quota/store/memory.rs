@@ -40,6 +40,8 @@ struct State {
     instances: HashMap<u128, Instant>,
     /// Neither is looked through before there are so many.
     sweep_at: usize,
+    /// Nor before this, in nanoseconds, where the store is full.
+    next_sweep: u64,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,9 @@ struct Open {
 
 /// Below this many, sweeping is not worth the trouble.
 const FEW: usize = 64;
+
+/// A full store is looked through so often at the most, in nanoseconds.
+const SWEEP_EVERY: u64 = 100_000_000;
 
 impl Default for MemoryQuotaStore {
     fn default() -> Self {
@@ -89,7 +94,7 @@ impl MemoryQuotaStore {
         if let Some(open) = state.open.get(&demand.id) {
             return Ok(open.grant.clone());
         }
-        state.sweep(now);
+        state.sweep(now, self.most_scopes);
         state.has_room_for(demand, self.most_scopes)?;
         let mut held = Held::default();
         let scopes = demand.scopes.iter().map(|scope| state.scope(scope, &self.shared, now));
@@ -174,8 +179,12 @@ impl State {
         self.first_expiry = self.open.values().map(|open| open.expires).min();
     }
 
-    fn sweep(&mut self, now: Moment) {
-        if self.scopes.len() >= self.sweep_at.max(FEW) {
+    /// When full it looks for room as well, but not with every call.
+    fn sweep(&mut self, now: Moment, most: usize) {
+        let grown = self.scopes.len() >= self.sweep_at.max(FEW);
+        let full = self.scopes.len() >= most && now.nanos >= self.next_sweep;
+        if grown || full {
+            self.next_sweep = now.nanos.saturating_add(SWEEP_EVERY);
             self.scopes.retain(|_, (_, scope)| {
                 !Arc::get_mut(scope).is_some_and(|scope| scope.is_idle(now))
             });

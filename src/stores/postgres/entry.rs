@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::cover::Cover;
-use super::fault::Fault;
 use crate::cache::shared::{Neighbour, SharedAnswer, SharedEntry};
 use crate::embed::Embedding;
 use crate::remote::StoreError;
@@ -67,7 +66,7 @@ impl Entries {
     pub(super) fn write(&self, entry: &SharedEntry) -> Result<Written, StoreError> {
         let SharedEntry { partition, exact, question, vector, answer, .. } = entry;
         if answer.stamps.len() > MOST_LABELS {
-            return Err(Fault::refused("the answer carries too many labels").into());
+            return Err(StoreError::TooLarge { most: MOST_LABELS });
         }
         let place = place(*partition, *exact, vector.as_slice());
         let sealed = self.sealer.seal(&place, &Sealed { question, answer })?;

@@ -111,8 +111,17 @@ impl VectorIndex for PostgresIndex {
         let search =
             move |link: Arc<Link>| async move { link.nearest(&key, &coordinates, distance).await };
         let rows = self.lines.ask(search).await?;
-        let found = rows.into_iter().map(|row| self.entries.read(partition, row, vector));
-        let mut found: Vec<_> = found.collect::<Result<_, _>>()?;
+        let (mut found, mut broken) = (Vec::new(), None);
+        // One that was altered must not hide those beside it.
+        for row in rows {
+            match self.entries.read(partition, row, vector) {
+                Ok(near) => found.push(near),
+                Err(error) => broken = Some(error),
+            }
+        }
+        if let Some(error) = broken.filter(|_| found.is_empty()) {
+            return Err(error);
+        }
         found.retain(|near| near.similarity >= at_least);
         found.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
         Ok(found)

@@ -58,7 +58,14 @@ impl Shape {
     ///
     /// Plans are made for the partition at hand: a general one would not know how large it is.
     pub(super) fn begin_search(&self, iterative: bool) -> String {
-        let scans = if iterative { "SET LOCAL hnsw.iterative_scan = strict_order;" } else { "" };
+        // As many rows as the time allows: at the usual 20,000 a small part of a large table is not found.
+        let scans = match iterative {
+            true => {
+                "SET LOCAL hnsw.iterative_scan = strict_order; \
+                     SET LOCAL hnsw.max_scan_tuples = 1000000;"
+            }
+            false => "",
+        };
         let begin = begin(self.statement_timeout);
         format!("{begin} SET LOCAL plan_cache_mode = force_custom_plan; {scans}")
     }

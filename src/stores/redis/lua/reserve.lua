@@ -34,8 +34,9 @@ local function append(list, ...)
   for _, value in ipairs({...}) do list[#list + 1] = value end
 end
 
--- Gives a scope the limits it is to have from now on, whether the call is let in or not. Others that it had go on being charged as long
--- as calls are out: while a configuration rolls out, instances with the old one come and go.
+-- Gives a scope the limits it is to have from now on, whether the call is let in or not. Others that
+-- it had go on being charged as long as calls are out: while a configuration rolls out, instances with
+-- the old one come and go.
 local function adopt(key, scope, limits, now)
   if has(scope, limits) then return end
   local is_new = #scope.limits == 0
@@ -110,9 +111,9 @@ local function take(scope, amounts, now, ends)
     call[c], call[c + 1] = dimension % 8, window
     call[c + 2] = window < 0 and marks[2 * n - 1] or marks[2 * n]
   end
-  local second = floor(ends / 1000000)
+  local second = floor(ends / 1000000) + 1
   scope.first = scope.first == 0 and second or min(scope.first, second)
-  scope.last = max(scope.last, second + 1)
+  scope.last = max(scope.last, second)
   return cmsgpack.pack(unpack(call))
 end
 

@@ -150,6 +150,7 @@ local function save(key, scope, now, ...)
   local idle = idle_at(scope)
   if idle == 0 then
     redis.call('DEL', key)
+    scope.changed = true   -- whoever writes it again has to write its limits too
     return
   end
   local used = cmsgpack.pack(scope.at, scope.first, scope.last, unpack(marks))
@@ -160,7 +161,8 @@ local function save(key, scope, now, ...)
   redis.call('PEXPIRE', key, min(2 ^ 42, max(0, ceil((idle - now) / 1000)) + 2))
 end
 
--- The calls that were not settled in time are over; what they took stays taken.
+-- The calls that were not settled in time are over; what they took stays taken. Looked through once a
+-- second at the most, however many are out: a call is over up to a second after its end.
 local function expire(key, scope, now)
   if scope.first == 0 or now < scope.first * 1000000 then return end
   local first, last = 0, 0
@@ -176,7 +178,7 @@ local function expire(key, scope, now)
       end
     end
   end
-  scope.first, scope.last = floor(first / 1000000), ceil(last / 1000000)
+  scope.first, scope.last = ceil(first / 1000000), ceil(last / 1000000)
   save(key, scope, now)
 end
 
