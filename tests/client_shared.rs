@@ -54,8 +54,8 @@ async fn two_clients_have_one_limit_one_cache_and_what_is_known_of_accounts() {
     assert!(matches!(done.report.served_by, ServedBy::SharedHit), "{:?}", done.report.served_by);
     let refused = other.complete(ask("b").tenant("acme")).await.unwrap_err();
     assert!(matches!(refused, Error::Quota(_)), "{refused}");
-    let of_both = other.quota().unwrap().shared().unwrap().instances;
-    assert_eq!(of_both, 2);
+    // Clones are of one process, which takes one share while the store is away.
+    assert_eq!(other.quota().unwrap().shared().unwrap().instances, 1);
 }
 
 #[tokio::test(start_paused = true)]
