@@ -53,13 +53,13 @@ impl Ticket {
         let link = Arc::clone(link);
         let mut ticket =
             Self { link, line, taken, waits, leased, granted: None, alone: None, ended: false };
-        if !scopes.is_empty() {
-            if let Err(refused) = ticket.ask(scopes).await {
-                // What was leased goes back without a word: whoever waits for it is this one, and it
-                // would ask again at once, for ever.
-                ticket.waits = false;
-                return Err(refused);
-            }
+        if !scopes.is_empty()
+            && let Err(refused) = ticket.ask(scopes).await
+        {
+            // What was leased goes back without a word: who waits for it is this one, and would ask
+            // again at once, for ever.
+            ticket.waits = false;
+            return Err(refused);
         }
         Ok(ticket)
     }
