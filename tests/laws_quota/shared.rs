@@ -565,6 +565,35 @@ async fn leases_of_a_fleet_let_no_more_through_than_there_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_waits_beside_a_leased_scope_asks_no_more_than_it_should() {
+    let store = Faulty::new(&MemoryQuotaStore::new());
+    let wide = Limits::new().tokens_per_minute(1_000_000_000);
+    let narrow = Limit::new(Dimension::Tokens, 100, SECOND * 10).wait();
+    let quota = QuotaLimiter::builder()
+        .global(wide)
+        .per_tenant(Limits::new().limit(narrow))
+        .shared(shared(&store))
+        .build()
+        .unwrap();
+    // Traffic of others makes the scope that all share a hot one.
+    for number in 0..1_000 {
+        let tenant = TenantId::new(format!("{number}"));
+        let reserved = quota.reserve(&Whose::tenant(&tenant), &tokens(10), now()).await;
+        reserved.unwrap().settle(&tokens(10));
+        pass(Duration::from_millis(2)).await;
+    }
+    assert!(quota.shared().unwrap().leases > 0);
+
+    assert!(use_up(&quota, 100).await);
+    let (before, start, acme) = (store.asked().reserve, now(), acme());
+    let waits = quota.reserve(&Whose::tenant(&acme), &tokens(50), after(now(), SECOND * 8)).await;
+    waits.unwrap().settle(&tokens(50));
+    assert!(now() - start >= SECOND * 5, "{:?}", now() - start);
+    let asked = store.asked().reserve - before;
+    assert!(asked <= 12, "{asked} questions");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_limiter_without_leases_asks_for_every_call() {
     let store = Faulty::new(&MemoryQuotaStore::new());
     let quota = limiter(tokens_per_minute(1_000_000), shared(&store).without_leases());

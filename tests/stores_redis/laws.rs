@@ -3,12 +3,12 @@
 use evenkeel::testing::conformance;
 
 use crate::server::{Cluster, Server};
-use crate::support::{sharded, shared};
+use crate::support::{patient, sharded};
 
 #[tokio::test]
 async fn quotas_keep_the_laws_on_one_server() {
     let server = Server::start().await;
-    conformance::quota::store(|| async { shared(&server).quotas() }).await;
+    conformance::quota::store(|| async { patient(&server).quotas() }).await;
 }
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn quotas_keep_the_laws_in_a_cluster() {
 #[tokio::test]
 async fn answers_keep_the_laws_on_one_server() {
     let server = Server::start().await;
-    conformance::cache::store(|| async { shared(&server).answers() }).await;
+    conformance::cache::store(|| async { patient(&server).answers() }).await;
 }
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn answers_keep_the_laws_in_a_cluster() {
 #[tokio::test]
 async fn facts_keep_the_laws_on_one_server() {
     let server = Server::start().await;
-    conformance::facts::store(|| async { shared(&server).facts() }).await;
+    conformance::facts::store(|| async { patient(&server).facts() }).await;
 }
 
 #[tokio::test]

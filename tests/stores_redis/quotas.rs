@@ -1,9 +1,10 @@
 //! What quotas on Redis do beyond what every store does.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel::quota::store::{Grant, MemoryQuotaStore, QuotaStore, StoredScope};
+use evenkeel::quota::store::{Demand, Grant, MemoryQuotaStore, QuotaStore, StoredScope};
 use evenkeel::quota::{Amounts, Budget, Denied, Dimension, Level, Limit, Limits, Period, Reason};
 use evenkeel::rng::Rng;
 use evenkeel::time::{Instant, now};
@@ -11,7 +12,7 @@ use evenkeel::usage::Cost;
 use futures::future::join_all;
 
 use crate::server::{Cluster, Server, pause};
-use crate::support::{AGES, demand, left, reserve, scope, sharded, shared, take, tokens};
+use crate::support::{AGES, demand, left, patient, reserve, scope, sharded, take, tokens};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -83,7 +84,7 @@ async fn histories_agree(seed: u64, store: &impl QuotaStore, level: u64) {
 #[tokio::test]
 async fn random_histories_are_answered_as_the_reference_answers_them() {
     let server = Server::start().await;
-    let store = shared(&server).quotas();
+    let store = patient(&server).quotas();
     for seed in 0..40 {
         histories_agree(seed, &store, 0).await;
     }
@@ -106,7 +107,7 @@ fn largest_excess(admitted: &[(Instant, Instant, u64)], burst: f64, per_second: 
 #[tokio::test]
 async fn no_window_lets_more_through_whatever_the_order_in_which_calls_end() {
     let server = Server::start().await;
-    let store = shared(&server).quotas();
+    let store = patient(&server).quotas();
     for seed in 0..4 {
         let rng = Rng::from_seed(seed);
         let rate = Limit::new(Dimension::Tokens, 1_000, SECOND / 5);
@@ -142,7 +143,7 @@ async fn no_window_lets_more_through_whatever_the_order_in_which_calls_end() {
 async fn fifty_clients_at_once_take_what_there_is_to_the_last() {
     let server = Server::start().await;
     let scopes = [scope("a", tokens(1_000))];
-    let clients: Vec<_> = (0..50).map(|_| shared(&server).quotas()).collect();
+    let clients: Vec<_> = (0..50).map(|_| patient(&server).quotas()).collect();
     let granted = join_all(clients.iter().map(|store| {
         let scopes = &scopes;
         async move {
@@ -160,7 +161,7 @@ async fn fifty_clients_at_once_take_what_there_is_to_the_last() {
 #[tokio::test]
 async fn nano_dollars_are_exact_to_the_last_one() {
     let server = Server::start().await;
-    let store = shared(&server).quotas();
+    let store = patient(&server).quotas();
     let most = (1 << 50) - 7;
     let limit = Limit::new(Dimension::Cost, 1, AGES).burst(most);
     let budget = Budget::new(Dimension::Cost, most, Period::Month);
@@ -182,7 +183,7 @@ async fn nano_dollars_are_exact_to_the_last_one() {
 #[tokio::test]
 async fn the_largest_limits_are_kept_and_never_exceeded() {
     let server = Server::start().await;
-    let store = shared(&server).quotas();
+    let store = patient(&server).quotas();
     let budget = Budget::new(Dimension::Cost, u64::MAX, Period::Month);
     let limit = Limit::new(Dimension::Cost, 1 << 50, Duration::from_secs(86_400)).burst(1 << 60);
     for limits in [Limits::new().budget(budget), Limits::new().limit(limit)] {
@@ -202,7 +203,7 @@ async fn the_largest_limits_are_kept_and_never_exceeded() {
 #[tokio::test]
 async fn limits_that_come_and_go_with_a_rollout_keep_what_was_used() {
     let server = Server::start().await;
-    let store = shared(&server).quotas();
+    let store = patient(&server).quotas();
     let old = scope("a", tokens(1_000));
     let requests = Limit::new(Dimension::Requests, 100, AGES);
     let new = scope("a", tokens(1_000).limit(requests));
@@ -223,7 +224,7 @@ async fn limits_that_come_and_go_with_a_rollout_keep_what_was_used() {
 #[tokio::test]
 async fn one_round_trip_an_operation() {
     let server = Server::start().await;
-    let store = shared(&server).quotas();
+    let store = patient(&server).quotas();
     let scopes = [scope("tenant", tokens(1_000)), scope("global", tokens(10_000))];
     let grant = take(&store, 1, &scopes).await;
     store.settle(&grant, &grant.demand.amounts).await.unwrap();
@@ -247,7 +248,7 @@ async fn calls_of(server: &Server, command: &str) -> u64 {
 #[tokio::test]
 async fn a_scope_takes_at_most_150_bytes_and_none_once_it_is_idle() {
     let server = Server::start().await;
-    let store = shared(&server).quotas();
+    let store = patient(&server).quotas();
     let hour = Duration::from_secs(3_600);
     let two = Limits::new().limit(Limit::new(Dimension::Requests, 600, hour)).limit(Limit::new(
         Dimension::Tokens,
@@ -289,7 +290,7 @@ async fn ahead(server: &Server, by: Duration) {
 #[tokio::test]
 async fn a_clock_that_is_set_back_refills_nothing_and_locks_nobody_out() {
     let server = Server::start().await;
-    let store = shared(&server).quotas();
+    let store = patient(&server).quotas();
     let limits = Limits::new().limit(Limit::new(Dimension::Tokens, 1_000, 60 * SECOND));
     let scopes = [scope("a", limits)];
     let used = take(&store, 1_000, &scopes).await;
@@ -306,7 +307,7 @@ async fn a_clock_that_is_set_back_refills_nothing_and_locks_nobody_out() {
 #[tokio::test]
 async fn months_end_where_the_calendar_says_on_the_server_too() {
     let server = Server::start().await;
-    let (store, reference) = (shared(&server).quotas(), MemoryQuotaStore::new());
+    let (store, reference) = (patient(&server).quotas(), MemoryQuotaStore::new());
     for period in [Period::Day, Period::Month] {
         let limits = Limits::new().budget(Budget::new(Dimension::Tokens, 10, period));
         let scopes = [scope(&format!("{period:?}"), limits)];
@@ -380,10 +381,52 @@ async fn a_tenants_scopes_are_one_round_trip_in_a_cluster() {
 #[tokio::test]
 async fn instances_are_counted_while_they_live() {
     let server = Server::start().await;
-    let store = shared(&server).quotas();
+    let store = patient(&server).quotas();
     assert_eq!(store.beat(1, SECOND / 2).await.unwrap(), 1);
-    assert_eq!(shared(&server).quotas().beat(2, 60 * SECOND).await.unwrap(), 2);
+    assert_eq!(patient(&server).quotas().beat(2, 60 * SECOND).await.unwrap(), 2);
     assert_eq!(store.beat(1, SECOND / 10).await.unwrap(), 2);
     pause(SECOND * 6 / 10).await;
     assert_eq!(store.beat(2, SECOND).await.unwrap(), 1);
+}
+
+/// Between the moment at which a scope is swept and that at which it is forgotten lie two milliseconds
+/// after a full second: scope after scope is asked for just then.
+#[tokio::test]
+async fn a_scope_whose_last_call_was_given_up_keeps_its_limits() {
+    let server = Server::start().await;
+    let store = patient(&server).quotas();
+    let short = Limit::new(Dimension::Tokens, 10, Duration::from_millis(20)).burst(10);
+    let limits = Limits::new().limit(short).concurrency(1);
+    let (mut passed, mut rounds) = (0, 0);
+    while passed < 5 {
+        assert!(rounds < 20, "{passed} were asked for in time");
+        passed += given_up(&store, rounds, &limits).await;
+        rounds += 1;
+    }
+}
+
+/// How many scopes were asked for between the one moment and the other, or soon after.
+async fn given_up(store: &impl QuotaStore, round: u64, limits: &Limits) -> usize {
+    let scopes = (0..200).map(|number| [scope(&format!("{round} {number}"), limits.clone())]);
+    let scopes: Vec<_> = scopes.collect();
+    for scopes in &scopes {
+        let mut lost = Demand::clone(&demand(Amounts::tokens(10, 0), scopes));
+        lost.expires_in = Duration::from_millis(5);
+        reserve(store, &Arc::new(lost)).await.unwrap().unwrap();
+    }
+    let since = evenkeel::time::wall_clock().duration_since(std::time::UNIX_EPOCH).unwrap();
+    // From three milliseconds before the next full second on.
+    let inside = u64::from(since.subsec_millis());
+    pause(Duration::from_millis((1_997 - inside) % 1_000)).await;
+    let mut passed = 0;
+    for (number, scopes) in scopes.iter().enumerate() {
+        // Until it is swept the lost call still runs: then there is no room for another.
+        let next = reserve(store, &demand(Amounts::tokens(10, 0), scopes)).await.unwrap();
+        if next.is_ok() {
+            passed += 1;
+            let busy = reserve(store, &demand(Amounts::NONE, scopes)).await.unwrap();
+            assert!(busy.is_err(), "{number}: two run where one may");
+        }
+    }
+    passed
 }

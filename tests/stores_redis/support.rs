@@ -20,10 +20,19 @@ pub(crate) fn shared(server: &Server) -> RedisShared {
     RedisShared::connect(server.url(), SECRET).unwrap()
 }
 
+/// The same for tests of what the store says, not of how soon: a busy machine must not fail them.
+pub(crate) fn patient(server: &Server) -> RedisShared {
+    let builder = RedisShared::builder(server.url()).secret(SECRET);
+    builder.response_timeout(PATIENCE).connect_timeout(PATIENCE).build().unwrap()
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
 pub(crate) fn sharded(cluster: &Cluster) -> RedisShared {
     let mut urls = cluster.masters.iter().map(Server::url);
     let first = urls.next().unwrap();
-    RedisShared::builder(first).cluster(urls).secret(SECRET).build().unwrap()
+    let builder = RedisShared::builder(first).cluster(urls).secret(SECRET);
+    builder.response_timeout(PATIENCE).connect_timeout(PATIENCE).build().unwrap()
 }
 
 /// So long that nothing flows in while a test runs.
