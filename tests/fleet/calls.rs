@@ -167,7 +167,8 @@ fn check(processes: &[Vec<Done>], ahead: u64) {
     let (needed, needed_alone) =
         (burst_needed(&asked, PER_SECOND), burst_needed(&alone, PER_SECOND));
     // Each process starts with a share of its own: a tenth less than the limit by the instances.
-    let share = LIMIT * 9 / 10 / INSTANCES * processes.len() as u64;
+    let were_alone = processes.iter().filter(|calls| calls.iter().any(|call| call.alone));
+    let share = LIMIT * 9 / 10 / INSTANCES * were_alone.count() as u64;
     println!(
         "{} processes: {} calls with Redis used {}, the fullest window {needed:.0} of {} beyond what \
          came in; {} without it used {}, {needed_alone:.0} of {share}",

@@ -81,7 +81,7 @@ impl Instance {
         if let Some(mut child) = self.child.take() {
             let status = child.wait().unwrap();
             let said = std::fs::read_to_string(&self.said).unwrap_or_default();
-            assert!(status.success(), "an instance failed: {said}");
+            assert!(status.success(), "an instance ended with {status}: {said}");
         }
     }
 }
