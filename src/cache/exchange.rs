@@ -179,19 +179,9 @@ impl Inner {
             return None;
         }
         let at = now();
-        let entry = Entry {
-            bytes: Entry::weight(&answer, question.as_deref(), stamps.len()),
-            key,
-            scope,
-            partition,
-            question,
-            words: None,
-            answer,
-            tags: stamps.iter().map(|stamp| stamp.label).collect(),
-            stamped: Some(copy.stamped),
-            expires: after(at, left),
-            findable_bytes: 0,
-        };
+        let tags = stamps.iter().map(|stamp| stamp.label).collect();
+        let bare = Entry::new(key, scope, answer, after(at, left));
+        let entry = Entry { partition, question, tags, stamped: Some(copy.stamped), ..bare };
         // What has no room here is served all the same.
         let id = self.keep(entry, copy.vector, copy.words, at).unwrap_or(EntryId::NOWHERE);
         self.remember(id, copy.origin);

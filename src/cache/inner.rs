@@ -93,21 +93,8 @@ impl Inner {
     ) -> Result<(), NotStored> {
         let Ticket { print, question, similar, tags, stamped, embedding, words, .. } = ticket;
         let partition = similar.then_some(print.partition);
-        let bytes = Entry::weight(&answer, question.as_deref(), tags.len());
-        let (key, scope) = (print.exact, print.scope);
-        let entry = Entry {
-            key,
-            scope,
-            partition,
-            question,
-            words: None,
-            answer,
-            tags,
-            stamped,
-            expires,
-            bytes,
-            findable_bytes: 0,
-        };
+        let bare = Entry::new(print.exact, print.scope, answer, expires);
+        let entry = Entry { partition, question, tags, stamped, ..bare };
         let kept = self.keep(entry, embedding.as_ref(), words, now);
         kept.map(drop).ok_or(NotStored::TooLarge)
     }

@@ -190,23 +190,17 @@ impl Record {
         }
         let findable = inner.embedder.is_some() && self.question.is_some();
         let partition = self.partition.filter(|_| findable).map(|key| PartitionKey(key.into()));
+        let (key, scope) = (ExactKey(self.key.into()), ScopeKey(self.scope.into()));
         let entry = Entry {
-            bytes: Entry::weight(&self.answer, self.question.as_deref(), self.tags.len()),
-            key: ExactKey(self.key.into()),
-            scope: ScopeKey(self.scope.into()),
             partition,
             question: self.question.map(Arc::from),
-            words: None,
-            answer: Arc::new(self.answer),
             tags: self.tags.into_iter().map(u128::from).collect(),
             // To be asked for again: in no round of this instance.
             stamped: self.epochs.map(|epochs| Stamped { epochs, round: 0 }),
-            expires: after(now, left),
-            findable_bytes: 0,
+            ..Entry::new(key, scope, Arc::new(self.answer), after(now, left))
         };
-        if let (Some(id), Some(partition)) = (inner.insert(entry, now), partition) {
-            inner.make_findable(partition, id, None, None, now);
-        }
+        // What has no room any more is left out too.
+        let _id = inner.keep(entry, None, None, now);
     }
 }
 

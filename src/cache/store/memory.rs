@@ -85,10 +85,12 @@ impl MemoryStore {
     /// Stores an entry. What had to leave is added to `removed`; `None` when it can never fit.
     pub(crate) fn insert(
         &self,
-        entry: Entry,
+        mut entry: Entry,
         now: Instant,
         removed: &mut Vec<Removed>,
     ) -> Option<EntryId> {
+        // Before the lock is taken: it reads the whole answer.
+        entry.bytes = entry.weight();
         self.of_key(entry.key).lock().insert(entry, now, removed)
     }
 

@@ -94,11 +94,33 @@ pub(crate) struct Entry {
 const OVERHEAD: usize = size_of::<Slot>() + 2 * size_of::<(ExactKey, u32)>() + 96;
 
 impl Entry {
-    /// What an entry counts for before it has a vector and words.
-    pub(crate) fn weight(answer: &StoredAnswer, question: Option<&str>, tags: usize) -> usize {
+    /// An answer to the very same question only. It counts for something once it is stored.
+    pub(crate) fn new(
+        key: ExactKey,
+        scope: ScopeKey,
+        answer: Arc<StoredAnswer>,
+        expires: Instant,
+    ) -> Self {
+        Self {
+            key,
+            scope,
+            partition: None,
+            question: None,
+            words: None,
+            answer,
+            tags: Box::default(),
+            stamped: None,
+            expires,
+            bytes: 0,
+            findable_bytes: 0,
+        }
+    }
+
+    /// What it counts for before it has a vector and words.
+    pub(super) fn weight(&self) -> usize {
         // A tag and its epoch.
-        let tags = tags * (size_of::<u128>() + size_of::<u64>());
-        OVERHEAD + answer.bytes() + question.map_or(0, str::len) + tags
+        let tags = self.tags.len() * (size_of::<u128>() + size_of::<u64>());
+        OVERHEAD + self.answer.bytes() + self.question.as_deref().map_or(0, str::len) + tags
     }
 }
 
