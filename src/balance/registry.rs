@@ -165,7 +165,8 @@ impl Registry {
     }
 
     /// Unhealthy endpoints that are used all the same, because too many are: those that became so
-    /// last. One on trial counts, for it serves no more than a call at a time. A fault that takes most endpoints out at once is more likely ours than theirs.
+    /// last. One on trial counts, for it serves no more than a call at a time. A fault that takes most
+    /// endpoints out at once is more likely ours than theirs.
     fn spared(&self, now: Instant) -> BTreeSet<EndpointKey> {
         let unhealthy = self.entries.iter().filter(|entry| !entry.state.draining);
         let mut unhealthy: Vec<(Instant, EndpointKey)> = unhealthy

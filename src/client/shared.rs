@@ -17,8 +17,8 @@ use crate::quota::{QuotaLimiter, SharedQuota};
 /// [`LlmClientBuilder::shared`](super::LlmClientBuilder::shared) hands each store to the part of the
 /// client that uses it. What a client does not have is not shared; what has no store stays this
 /// instance's own. A cache has a secret of its own, which its builder is to be
-/// [given](crate::cache::CacheBuilder::secret): what it holds depends on it from the start. An adapter that keeps several of them turns into all of these at once, and others can
-/// be put beside it. Clones are one instance: each process makes its own.
+/// [given](crate::cache::CacheBuilder::secret): what it holds depends on it from the start. An adapter
+/// that keeps several of them turns into all of these at once, and others can be put beside it. Clones are one instance: each process makes its own.
 ///
 /// ```
 /// use evenkeel::balance::facts::MemoryFactStore;

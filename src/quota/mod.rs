@@ -40,7 +40,8 @@
 //! call. Nothing is allocated for a known tenant with up to four limits in all and one budget. A tenant
 //! with up to two limits takes 132 bytes (a million of them). On one core of an EPYC, `now` passed in,
 //! reserve and settle of two limits take about 100 ns for one tenant, 80 through a [`TenantHandle`], 180
-//! among ten thousand and 1.3 us among a million, where every tenant is a cache miss. A pair of keyed checks of the `governor` crate, which can neither settle nor refund,
+//! among ten thousand and 1.3 us among a million, where every tenant is a cache miss. A pair of keyed
+//! checks of the `governor` crate, which can neither settle nor refund,
 //! takes half of that for one tenant and as much among a million: `cargo bench --bench ratios`, rows
 //! `quota_*`.
 

@@ -6,8 +6,8 @@
 //! last user text, put into its [normal form](Normalizer).
 //!
 //! All are 128 bits of HighwayHash under a key that is random for each cache, unless instances that
-//! share answers were given one, and that travels with its snapshots. Nobody who does not hold that key can search for a collision, and since the scope is
-//! part of what is hashed, a tenant could only ever collide with itself. Fields are hashed as they
+//! share answers were given one, and that travels with its snapshots. Nobody who does not hold that key
+//! can search for a collision, and since the scope is part of what is hashed, a tenant could only ever collide with itself. Fields are hashed as they
 //! lie, each with its length in front; no canonical text is built and nothing is allocated.
 
 mod feed;

@@ -50,7 +50,8 @@ const READY_WITHIN: Duration = Duration::from_secs(2);
 /// is told to the store when it is back, a little at a time, up to two bursts a scope: tenants wait
 /// for that as for anything they used. A share of less than one is none: such a limit is closed.
 ///
-/// **Cost.** A question and a settlement for a call, or for a lease. One task for all clones of a limiter, started by the first call, says
+/// **Cost.** A question and a settlement for a call, or for a lease. One task for all clones of a
+/// limiter, started by the first call, says
 /// every three seconds that the instance lives; it ends with the last clone and the last reservation.
 ///
 /// ```

@@ -16,8 +16,8 @@ use crate::remote::StoreError;
 ///
 /// Given to [`LlmClientBuilder::shared`](crate::client::LlmClientBuilder::shared), it is where a client
 /// meets the others for its limits, its answers and what providers say of accounts; each of the three
-/// can also be used alone. Cheap to clone; clones share the connections. Those are made when something is first asked, belong
-/// to the runtime it is asked on, and end with it.
+/// can also be used alone. Cheap to clone; clones share the connections. Those are made when something
+/// is first asked, belong to the runtime it is asked on, and end with it.
 ///
 /// ```
 /// use evenkeel::stores::redis::RedisShared;
