@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly RUST_FLOOR=1.88
+readonly RUST_FLOOR=1.89
 # Older Debian ships Node 18, on which the model server below does not start.
 readonly NODE_FLOOR=20.15
 readonly NODE_PINNED=22.23.3

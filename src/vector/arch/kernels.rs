@@ -67,8 +67,8 @@ pub(in crate::vector) fn kernels() -> &'static Kernels {
 /// All that this processor can run, the best first.
 pub(in crate::vector) fn available() -> impl Iterator<Item = &'static Kernels> {
     #[cfg(target_arch = "x86_64")]
-    let native = super::x86_64::avx2();
+    let native = [super::avx512::avx512(), super::avx2::avx2()];
     #[cfg(not(target_arch = "x86_64"))]
-    let native = None;
-    native.into_iter().chain([&PORTABLE])
+    let native = [];
+    native.into_iter().flatten().chain([&PORTABLE])
 }

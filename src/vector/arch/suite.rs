@@ -37,11 +37,11 @@ macro_rules! suite {
     )* };
 }
 
-suite!(portable avx2);
+suite!(portable avx2 avx512);
 
 #[test]
 fn every_kernel_is_in_the_suite() {
-    assert!(available().all(|kernels| ["portable", "avx2"].contains(&kernels.name)));
+    assert!(available().all(|kernels| ["portable", "avx2", "avx512"].contains(&kernels.name)));
 }
 
 fn lengths() -> impl Iterator<Item = usize> {

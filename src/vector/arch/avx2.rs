@@ -3,8 +3,6 @@
 //! The dot product of two is the portable body, compiled for these features: the compiler reaches the
 //! speed at which the first-level cache delivers. Four rows at once are written out, and looking up
 //! bytes in a register has no safe spelling that compiles to the instruction.
-//!
-//! AVX-512 is left out: its intrinsics are younger than the crate's oldest compiler.
 
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, _mm_loadu_si128, _mm256_add_epi8, _mm256_add_epi16, _mm256_add_ps,
@@ -24,8 +22,8 @@ pub(super) fn avx2() -> Option<&'static Kernels> {
     has_all.then_some(&AVX2)
 }
 
-/// Handed out by [`avx2`] alone, and its functions are reached in no other way.
-static AVX2: Kernels = Kernels {
+/// Handed out where [`avx2`] saw the features alone; its functions are reached in no other way.
+pub(super) static AVX2: Kernels = Kernels {
     name: "avx2",
     // SAFETY: whoever has the table got it from `avx2`, which saw the features.
     dot: |a, b| unsafe { dot(a, b) },
@@ -142,6 +140,13 @@ fn sums(codes: &[Stripe], tables: &Tables) -> [u16; 32] {
         all = _mm256_add_epi16(all, worth);
         odd = _mm256_add_epi16(odd, _mm256_srli_epi16::<8>(worth));
     }
+    lanes(all, odd)
+}
+
+/// Each lane's sum, of `all` and `odd` as [`sums`] adds them up.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn lanes(all: __m256i, odd: __m256i) -> [u16; 32] {
     let even = _mm256_sub_epi16(all, _mm256_slli_epi16::<8>(odd));
     interleave(store(even), store(odd))
 }
