@@ -11,10 +11,11 @@ use evenkeel::chunk::ResponseBounds;
 use evenkeel::client::{Fallback, FallbackOn, HedgePolicy, RetryPolicy};
 use evenkeel::config::{
     AnthropicOptions, BodyBounds, CacheConfig, ClientConfig, EmbedderName, EnvVar, Feature,
-    JudgeName, OpenAiOptions, ProviderConfig, ProviderKind, QuotaConfig, ReasoningName, ScopeName,
-    TokenLimitName,
+    JudgeName, OpenAiOptions, PostgresConfig, ProviderConfig, ProviderKind, QuotaConfig,
+    ReasoningName, RedisConfig, ScopeName, SharedConfig, SharedQuotaConfig, TokenLimitName,
 };
 use evenkeel::queue::{AdaptivePolicy, QueueSettings};
+use evenkeel::quota::store::OnStoreFailure;
 use evenkeel::quota::{Budget, Estimate, Limits};
 use evenkeel::usage::Cost;
 use evenkeel::{
@@ -200,6 +201,28 @@ fn everything() -> ClientConfig {
     config
 }
 
+fn shared() -> SharedConfig {
+    let mut redis = RedisConfig::new(variable("REDIS_URL"));
+    redis.answers_url_env = Some(variable("ANSWERS_URL"));
+    redis.cluster_env = Some(vec![variable("SECOND_URL")]);
+    redis.prefix = Some("chat".to_owned());
+    let mut postgres = PostgresConfig::new(variable("DATABASE_URL"));
+    postgres.table = Some("answers".to_owned());
+    postgres.dimensions = Some(384);
+    postgres.exact_up_to = Some(500);
+    postgres.most_per_partition = Some(9_000);
+    postgres.connections = Some(2);
+    let mut shared = SharedConfig::new(variable("FLEET_SECRET"), redis);
+    shared.postgres = Some(postgres);
+    let mut quota = SharedQuotaConfig::default();
+    quota.min_instances = Some(3);
+    quota.on_store_failure = Some(OnStoreFailure::Closed);
+    quota.grants_expire_in = Some(Duration::from_secs(120));
+    quota.leases = Some(false);
+    shared.quota = quota;
+    shared
+}
+
 fn variable(name: &str) -> EnvVar {
     EnvVar::new(name).unwrap()
 }
@@ -288,7 +311,9 @@ fn cache() -> CacheConfig {
 
 #[test]
 fn what_is_written_is_read_back_in_either_format() {
-    for config in [everything(), ClientConfig::new(), sample()] {
+    let mut meeting = everything();
+    meeting.shared = Some(shared());
+    for config in [everything(), meeting, ClientConfig::new(), sample()] {
         let json = serde_json::to_string(&config).unwrap();
         let mut deserializer = serde_json::Deserializer::from_str(&json);
         assert_eq!(ClientConfig::from_deserializer(&mut deserializer).unwrap(), config);
@@ -402,3 +427,16 @@ fn replace(json: &mut serde_json::Value, place: &mut usize, value: &serde_json::
 #[cfg(all(feature = "openai", feature = "anthropic"))]
 #[path = "config/wires.rs"]
 mod wires;
+
+#[cfg(all(feature = "redis", feature = "postgres"))]
+#[path = "config/meeting.rs"]
+mod meeting;
+
+#[cfg(not(feature = "redis"))]
+#[test]
+fn a_store_that_this_build_lacks_is_named_with_its_feature() {
+    let lines = "[shared]\nsecret_env = 'S'\nredis.url_env = 'URL'";
+    let (path, reason) = fault(lines);
+    assert_eq!(path, "shared.redis");
+    assert!(reason.contains("`redis`"), "{reason}");
+}

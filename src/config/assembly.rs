@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use crate::balance::{Balancer, BalancerBuilder};
 use crate::cache::{CacheBuilder, SemanticCache};
-use crate::client::{LlmClient, LlmClientBuilder};
+use crate::client::{LlmClient, LlmClientBuilder, Shared};
 use crate::config::cache::{CacheConfig, EmbedderName};
 use crate::config::client::ClientConfig;
 use crate::config::path::under;
 use crate::config::setting::set;
-use crate::config::wires::Wires;
+use crate::config::shared::SharedConfig;
+use crate::config::wires::{Env, Wires};
 use crate::error::BuildError;
 use crate::provider::Provider;
 use crate::queue::RequestQueue;
@@ -122,9 +123,24 @@ impl<'a> Assembly<'a> {
         let quota = config.quota.as_ref().map(|settings| settings.build(quota)).transpose()?;
         let queue = config.queue.clone();
         let queue = queue.map(|s| RequestQueue::builder().settings(s).build()).transpose()?;
+        let shared = config.shared.as_ref().map(|shared| meeting(shared, &*env)).transpose()?;
+        let (shared, secret) = shared.unzip();
+        let cache = |builder| cache(set(builder, secret, CacheBuilder::secret));
         let cache = config.cache.as_ref().map(|s| built_cache(s, &wires, cache)).transpose()?;
-        Ok(client_of(config, balancer, (quota, queue, cache)))
+        let client = client_of(config, balancer, (quota, queue, cache));
+        Ok(set(client, shared, LlmClientBuilder::shared))
     }
+}
+
+/// What is shared, and the secret of the cache.
+#[cfg(feature = "redis")]
+fn meeting(config: &SharedConfig, env: Env<'_>) -> Result<(Shared, [u8; 32]), BuildError> {
+    crate::config::meeting::build(config, env).map_err(|error| under("shared", &error))
+}
+
+#[cfg(not(feature = "redis"))]
+fn meeting(_: &SharedConfig, _: Env<'_>) -> Result<(Shared, [u8; 32]), BuildError> {
+    Err(BuildError::new("shared.redis", "this build lacks the feature `redis`"))
 }
 
 fn built_cache(

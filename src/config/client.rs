@@ -13,6 +13,7 @@ use crate::config::cache::CacheConfig;
 use crate::config::path;
 use crate::config::provider::ProviderConfig;
 use crate::config::quota::QuotaConfig;
+use crate::config::shared::SharedConfig;
 use crate::error::BuildError;
 use crate::options::Timeouts;
 use crate::queue::QueueSettings;
@@ -69,6 +70,9 @@ pub struct ClientConfig {
     /// Which answers are used again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheConfig>,
+    /// Where instances meet. Without it, this one knows what it sees itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared: Option<SharedConfig>,
 }
 
 impl ClientConfig {

@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(any(feature = "__http", feature = "redis"))]
+use crate::{config::wires::Env, error::BuildError};
+
 /// Longer names are not used; longer keys are.
 const LONGEST: usize = 128;
 
@@ -50,6 +53,16 @@ impl EnvVar {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What the variable holds, for the field at `path`.
+    #[cfg(any(feature = "__http", feature = "redis"))]
+    pub(super) fn secret(&self, path: &str, env: Env<'_>) -> Result<String, BuildError> {
+        let value = env(self.as_str()).filter(|value| !value.is_empty());
+        value.ok_or_else(|| {
+            let reason = format!("the environment variable {} is not set", self.as_str());
+            BuildError::new(path.to_owned(), reason)
+        })
     }
 }
 

@@ -1,6 +1,5 @@
 //! What both wires set in the same way.
 
-use crate::config::env_var::EnvVar;
 use crate::config::provider::{BodyBounds, Feature, ProviderConfig};
 use crate::config::setting::set;
 use crate::config::wires::Env;
@@ -9,7 +8,7 @@ use crate::provider::Capabilities;
 use crate::providers::HttpBounds;
 
 pub(super) fn api_key(config: &ProviderConfig, env: Env<'_>) -> Result<Option<String>, BuildError> {
-    config.api_key_env.as_ref().map(|name| secret("api_key_env", name, env)).transpose()
+    config.api_key_env.as_ref().map(|name| name.secret("api_key_env", env)).transpose()
 }
 
 /// The headers, those with secret values last.
@@ -19,17 +18,9 @@ pub(super) fn headers(
 ) -> Result<Vec<(String, String)>, BuildError> {
     let plain = config.headers.iter().map(|(name, value)| Ok((name.clone(), value.clone())));
     let secrets = config.headers_env.iter().map(|(name, variable)| {
-        Ok((name.clone(), secret(&format!("headers_env.{name}"), variable, env)?))
+        Ok((name.clone(), variable.secret(&format!("headers_env.{name}"), env)?))
     });
     plain.chain(secrets).collect()
-}
-
-fn secret(path: &str, name: &EnvVar, env: Env<'_>) -> Result<String, BuildError> {
-    let value = env(name.as_str()).filter(|value| !value.is_empty());
-    value.ok_or_else(|| {
-        let reason = format!("the environment variable {} is not set", name.as_str());
-        BuildError::new(path.to_owned(), reason)
-    })
 }
 
 pub(super) fn capabilities(config: &ProviderConfig) -> Capabilities {

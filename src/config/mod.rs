@@ -4,8 +4,8 @@
 //! that can be written down, in any format that serde reads. Settings that are left out have the
 //! defaults of the builders; what is misspelt is refused, and every error names its field by its path.
 //!
-//! What only code can say is added to the [`Assembly`]: providers and embedders of your own,
-//! observers, shared stores.
+//! What only code can say is added to the [`Assembly`]: providers, embedders and stores of your own,
+//! observers.
 //!
 //! ```
 //! use evenkeel::config::ClientConfig;
@@ -43,7 +43,7 @@
 //! **Secrets.** A configuration holds no key. It names the environment variable that does, and refuses
 //! a name that looks like a key instead, without repeating it.
 //!
-//! **Features.** A file may name a wire that this build has no feature for; it can then be read, and
+//! **Features.** A file may name a wire or a store that this build has no feature for; it can then be read, and
 //! not be built. The error says which feature is missing.
 
 #[cfg(feature = "anthropic")]
@@ -54,12 +54,15 @@ mod client;
 mod env_var;
 #[cfg(feature = "__http")]
 mod http;
+#[cfg(feature = "redis")]
+mod meeting;
 #[cfg(feature = "openai")]
 mod openai;
 mod path;
 mod provider;
 mod quota;
 mod setting;
+mod shared;
 mod wires;
 
 pub use assembly::Assembly;
@@ -71,3 +74,4 @@ pub use provider::{
     ReasoningName, TokenLimitName,
 };
 pub use quota::QuotaConfig;
+pub use shared::{PostgresConfig, RedisConfig, SharedConfig, SharedQuotaConfig};

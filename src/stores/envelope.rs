@@ -40,6 +40,8 @@ pub(crate) struct Sealer {
     names: [u8; 32],
     #[cfg(feature = "redis")]
     instances: [u8; 32],
+    #[cfg(feature = "redis")]
+    caches: [u8; 32],
 }
 
 impl Sealer {
@@ -50,6 +52,8 @@ impl Sealer {
             names: blake3::derive_key("evenkeel stores v1: names of keys", secret),
             #[cfg(feature = "redis")]
             instances: blake3::derive_key("evenkeel stores v1: secret of instances", secret),
+            #[cfg(feature = "redis")]
+            caches: blake3::derive_key("evenkeel stores v1: secret of caches", secret),
         }
     }
 
@@ -57,6 +61,12 @@ impl Sealer {
     #[cfg(feature = "redis")]
     pub(crate) const fn of_instances(&self) -> [u8; 32] {
         self.instances
+    }
+
+    /// The secret for the caches of all instances.
+    #[cfg(feature = "redis")]
+    pub(crate) const fn of_caches(&self) -> [u8; 32] {
+        self.caches
     }
 
     /// What to call `whose` among things of a `kind`: the same for all instances, and unrelated to

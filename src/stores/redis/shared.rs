@@ -66,6 +66,13 @@ impl RedisShared {
         self.answers.ready().await
     }
 
+    /// A secret for the [caches](crate::cache::CacheBuilder::secret) of all instances, derived from the
+    /// one here.
+    #[must_use]
+    pub fn cache_secret(&self) -> [u8; 32] {
+        self.keys.sealer().of_caches()
+    }
+
     /// Answers that all instances may serve.
     #[must_use]
     pub fn answers(&self) -> RedisCacheStore {
@@ -86,7 +93,7 @@ impl RedisShared {
 }
 
 /// All that is kept there, under a secret that is derived from the one here. A cache is built before it
-/// is shared and needs [one of its own](crate::cache::CacheBuilder::secret).
+/// is shared, and is given [its own](RedisShared::cache_secret) then.
 impl From<RedisShared> for Shared {
     fn from(redis: RedisShared) -> Self {
         Self::new(redis.keys.sealer().of_instances())
