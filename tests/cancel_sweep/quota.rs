@@ -47,7 +47,7 @@ async fn two_after_another(quota: &QuotaLimiter) -> Result<(), Denied> {
 
 #[tokio::test(start_paused = true)]
 async fn a_reservation_that_waits_takes_nothing_wherever_it_is_dropped() {
-    let tokens = Limit::new(Dimension::Tokens, 100, AGES).wait();
+    let tokens = Limit::new(Dimension::Tokens, 100, 10 * SECOND).wait();
     let limits = Limits::new().limit(tokens).concurrency(2);
     let quota = QuotaLimiter::builder().per_tenant(limits).build().unwrap();
     let waits = drop_at_every_poll(
