@@ -60,18 +60,23 @@ fn change(world: &World, rng: &Rng) {
     let balancer = client.balancer();
     let endpoint = world.endpoint(rng.below(8) as usize, rng);
     let id = endpoint.id().clone();
-    let tenant = TenantId::new(format!("t{}", rng.below(world.tenants)));
+    let number = rng.below(world.tenants);
+    let tenant = TenantId::new(format!("t{number}"));
     match rng.below(8) {
         0 => drop(balancer.reweight(&id, 1 + rng.below(9) as u32)),
         1 => drop(balancer.replace(endpoint)),
         2 => drop(balancer.add(endpoint)),
         3 => drop(balancer.drain(&id)),
         4 => drop(balancer.remove(&id)),
-        5 => client.quota().unwrap().clear_tenant_limits(&tenant),
-        6 => drop(client.cache().map(|cache| cache.invalidate(Invalidate::Tenant(&tenant)))),
-        _ => {
+        5 => drop(client.cache().map(|cache| cache.invalidate(Invalidate::Tenant(&tenant)))),
+        change => {
             let limits = Limits::new().concurrency(1 + rng.below(3) as u32);
-            drop(client.quota().unwrap().set_tenant_limits(&tenant, &limits));
+            world.relimited.set(world.relimited.get() | 1 << number);
+            let quota = client.quota().unwrap();
+            match change {
+                6 => quota.clear_tenant_limits(&tenant),
+                _ => quota.set_tenant_limits(&tenant, &limits).unwrap(),
+            }
         }
     }
 }

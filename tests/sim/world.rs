@@ -1,5 +1,6 @@
 //! The world of one seed: servers, what is wrong with them, and the client in front of them.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -59,6 +60,8 @@ pub(crate) struct World {
     pub(crate) lies: bool,
     /// Whether callers leave before they are answered.
     pub(crate) leave: bool,
+    /// The tenants whose limits were changed, a bit each: their ledger began anew, if there is one.
+    pub(crate) relimited: Cell<u64>,
     /// What a fleet shares.
     pub(crate) stores: Option<Stores>,
 }
@@ -74,7 +77,17 @@ impl World {
         let instances = if stores.is_some() { INSTANCES } else { 1 };
         let clients = (0..instances).map(|_| client(mood, &servers, &watch, stores.as_ref(), rng));
         let (clients, tenants) = (clients.collect(), 2 + rng.below(4));
-        Self { mood, clients, servers, watch, tenants, lies, leave, stores }
+        Self {
+            mood,
+            clients,
+            servers,
+            watch,
+            tenants,
+            lies,
+            leave,
+            relimited: Cell::new(0),
+            stores,
+        }
     }
 
     /// An endpoint as the world's client has them.

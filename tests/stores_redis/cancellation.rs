@@ -19,16 +19,22 @@ async fn a_quota_takes_from_all_scopes_or_from_none_wherever_it_is_dropped() {
     let server = Server::start().await;
     let store = patient(&server).quotas();
     for polls in 0.. {
-        let scopes = ["a", "b"].map(|name| scope(&format!("{name}{polls}"), tokens(100)));
+        let of = |who| ["a", "b"].map(|name| scope(&format!("{who}{name}{polls}"), tokens(100)));
+        let scopes = of("looked at");
         let wanted = demand(Amounts::tokens(60, 0), &scopes);
         let reserved = drop_after_polls(reserve(&store, &wanted), polls).await;
         let taken = [left(&store, &scopes[0], 100).await, left(&store, &scopes[1], 100).await];
         assert!(taken == [100, 100] || taken == [40, 40], "{taken:?} after {polls} polls");
-        // Asked again, it is the same reservation; settled in pieces and again, it is settled once.
+
+        // Asked again, it is the same reservation; settled in part and again, it is settled once.
+        let scopes = of("settled");
+        let wanted = demand(Amounts::tokens(60, 0), &scopes);
+        let _dropped = drop_after_polls(reserve(&store, &wanted), polls).await;
         let grant = reserve(&store, &wanted).await.unwrap().unwrap();
         let used = Amounts::tokens(10, 0);
         drop_at_every_poll(|| store.settle(&grant, &used), |_| {}).await.unwrap();
-        assert_eq!(left(&store, &scopes[0], 100).await, 90, "after {polls} polls");
+        let taken = [left(&store, &scopes[0], 100).await, left(&store, &scopes[1], 100).await];
+        assert_eq!(taken, [90, 90], "after {polls} polls");
         if reserved.is_some() {
             break;
         }
@@ -62,7 +68,7 @@ async fn answers_are_whole_wherever_a_question_is_dropped() {
     for polls in 0.. {
         let advanced = drop_after_polls(store.advance(5), polls).await;
         let epoch = drop_at_every_poll(|| store.epochs(&[5]), |_| {}).await.unwrap()[0];
-        assert!((before..=before + 1).contains(&epoch), "{before}, {epoch} after {polls} polls");
+        assert!(epoch >= before, "{before}, {epoch} after {polls} polls");
         before = epoch;
         if let Some(advanced) = advanced {
             assert_eq!(advanced.unwrap(), epoch);
