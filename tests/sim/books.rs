@@ -3,15 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use evenkeel::quota::{Amounts, SharedQuota, Whose};
+use evenkeel::quota::{Amounts, Reservation, SharedQuota, Whose};
 use evenkeel::time::{Instant, after, now, sleep_until};
 use evenkeel::{Error, LlmClient, QuotaLimiter, TenantId};
 
 use crate::caller::{End, Told};
 use crate::stores::Stores;
-use crate::world::{
-    FLEET_GRANT, FLEET_PLACES, FLEET_WINDOW, GRANT, Mood, SECRET, WINDOW, World, fleet_limits,
-};
+use crate::world::{FLEET_GRANT, FLEET_PLACES, GRANT, Mood, SECRET, WINDOW, World, fleet_limits};
 
 /// What happened in a run, or in many.
 #[derive(Debug, Default, Clone, Copy)]
@@ -135,18 +133,15 @@ async fn every_token_was_charged_once_in_the_store(world: &World, told: &[Told])
         assert!(flushed, "what was used is told");
     }
     let ledger = another_instance(stores);
-    let mut sum = 0;
-    for tenant in 0..world.tenants {
-        let (charge, told) = (charged_in_store(&ledger, tenant).await, told_tokens(told, tenant));
-        assert!(charge >= told, "t{tenant} was told {told} and charged {charge}");
-        if !world.leave && charge != told {
-            eprintln!("XXX t{tenant} told {told} charged {charge} faults {}", stores.faults());
-        }
-        sum += charge;
-    }
+    let sum: u64 = (0..world.tenants).map(|tenant| told_tokens(told, tenant)).sum();
+    // Of all tenants together it is known what was used beyond what they were told.
     let written: u64 = world.servers.iter().map(|server| server.stats().output_tokens).sum();
-    let most = world.watch.input_given() + written;
-    assert!(sum <= most, "charged {sum} of {most} that were given and written");
+    let beyond = if world.leave { world.watch.input_given() + written - sum } else { 0 };
+    for tenant in 0..world.tenants {
+        let rest = FLEET_GRANT - told_tokens(told, tenant);
+        assert!(!fits(&ledger, tenant, rest + 1).await, "t{tenant} was charged less than told");
+        assert!(fits(&ledger, tenant, rest - beyond).await, "t{tenant} was charged more than told");
+    }
     every_place_is_back(&ledger).await;
 }
 
@@ -156,20 +151,12 @@ fn another_instance(stores: &Stores) -> QuotaLimiter {
     QuotaLimiter::builder().per_tenant(fleet_limits()).shared(shared).build().unwrap()
 }
 
-/// How long everything at once would have to wait says how much of it is gone.
-async fn charged_in_store(ledger: &QuotaLimiter, tenant: u64) -> u64 {
-    let (tenant, all) = (name(tenant), Amounts::tokens(FLEET_GRANT, 0));
-    match ledger.reserve(&Whose::tenant(&tenant), &all, now()).await {
-        Ok(reservation) => {
-            reservation.cancel();
-            0
-        }
-        Err(denied) => {
-            let wait = denied.retry_after().expect("a limit by rate says when");
-            let each = FLEET_WINDOW.as_secs_f64() / FLEET_GRANT as f64;
-            (wait.as_secs_f64() / each).ceil() as u64
-        }
-    }
+async fn fits(ledger: &QuotaLimiter, tenant: u64, tokens: u64) -> bool {
+    let (tenant, amounts) = (name(tenant), Amounts::tokens(tokens, 0));
+    let reserved = ledger.reserve(&Whose::tenant(&tenant), &amounts, now()).await;
+    let fits = reserved.map(Reservation::cancel).is_ok();
+    assert!(ledger.flush(after(now(), Duration::from_secs(60))).await);
+    fits
 }
 
 async fn every_place_is_back(ledger: &QuotaLimiter) {

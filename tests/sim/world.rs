@@ -199,15 +199,14 @@ fn eye(mood: Mood, watch: &Arc<Watch>, rng: &Rng) -> Eye {
     Eye { watch: Arc::clone(watch), panics_at, seen: AtomicU64::new(0) }
 }
 
-/// What the fleet grants each tenant: more than any of them uses, in so long that nothing flows back.
+/// What the fleet grants each tenant: more than any of them uses.
 pub(crate) const FLEET_GRANT: u64 = 1_000_000;
-pub(crate) const FLEET_WINDOW: Duration = Duration::from_secs(1_000_000_000);
 /// As many as may run at once: for an instance that is on its own, as many as there are callers.
 pub(crate) const FLEET_PLACES: u32 = 40;
 
 pub(crate) fn fleet_limits() -> Limits {
-    let tokens = Limit::new(Dimension::Tokens, FLEET_GRANT, FLEET_WINDOW);
-    Limits::new().limit(tokens).concurrency(FLEET_PLACES)
+    let ledger = Budget::new(Dimension::Tokens, FLEET_GRANT, Period::Month);
+    Limits::new().budget(ledger).concurrency(FLEET_PLACES)
 }
 
 const FIVE_SECONDS: Duration = Duration::from_secs(5);
