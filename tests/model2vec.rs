@@ -136,6 +136,20 @@ async fn a_long_text_is_read_up_to_a_bound_and_a_long_list_gives_way() {
     assert_eq!(turns, 9);
 }
 
+/// It gives way between two texts, where it can be dropped: nothing is left to be seen of it.
+#[cfg(feature = "test-util")]
+#[tokio::test]
+async fn a_list_may_be_dropped_at_any_text() {
+    use evenkeel::testing::drop_at_every_poll;
+    let directory = Directory::with_a_model("dropped");
+    let model = Model2Vec::load(&directory.0).unwrap();
+    let texts = ["cat", "kitten", "invoice"];
+    let mut dropped = 0;
+    let vectors = drop_at_every_poll(|| model.embed(&texts), |_| dropped += 1).await.unwrap();
+    assert_eq!((vectors.len(), dropped), (3, 4));
+    assert_eq!(vectors, model.embed(&texts).await.unwrap());
+}
+
 #[test]
 fn another_model_has_another_id() {
     let id = |directory: &Directory| Model2Vec::load(&directory.0).unwrap().id().to_owned();

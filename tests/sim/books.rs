@@ -3,11 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use evenkeel::time::{Instant, after, now};
-use evenkeel::{Error, TenantId};
+use evenkeel::quota::{Amounts, Reservation, SharedQuota, Whose};
+use evenkeel::time::{Instant, after, now, sleep_until};
+use evenkeel::{Error, LlmClient, QuotaLimiter, TenantId};
 
 use crate::caller::{End, Told};
-use crate::world::{GRANT, Mood, WINDOW, World};
+use crate::stores::Stores;
+use crate::world::{FLEET_GRANT, FLEET_PLACES, GRANT, Mood, SECRET, WINDOW, World, fleet_limits};
 
 /// What happened in a run, or in many.
 #[derive(Debug, Default, Clone, Copy)]
@@ -19,6 +21,8 @@ pub(crate) struct Tally {
     denied: u64,
     attempts: u64,
     hedges: u64,
+    faults: u64,
+    blind: u64,
 }
 
 /// Checks every account of a world that has come to its end.
@@ -29,12 +33,16 @@ pub(crate) async fn balance(world: &World, told: &[Told]) -> Tally {
         Mood::Calm => every_token_was_charged_once(world, told),
         Mood::Tight => no_tenant_is_over_its_bound(world, told),
         Mood::Wild => the_charge_is_between_what_was_told_and_what_was_done(world, told),
+        Mood::Fleet => every_token_was_charged_once_in_the_store(world, told).await,
     }
     it_drains(world).await;
     Tally::of(world, told)
 }
 
 fn every_call_ended_once(world: &World, told: &[Told]) {
+    if world.watch.is_blind() {
+        return;
+    }
     let begun = told.iter().filter(|told| !matches!(told.end, End::NeverBegun)).count();
     assert_eq!(world.watch.calls_ended(), begun as u64, "each call ends once");
     let (started, ended) = world.watch.attempts();
@@ -44,26 +52,32 @@ fn every_call_ended_once(world: &World, told: &[Told]) {
 }
 
 fn nothing_is_held(world: &World) {
-    assert_eq!(world.client.running(), 0);
-    if let Some(queue) = world.client.queue() {
-        let stats = queue.stats();
-        assert_eq!((stats.depth, stats.running), (0, 0), "places and slots are back");
-    }
-    for status in world.client.balancer().status(now()) {
-        assert_eq!(status.in_flight, 0, "the leases of {} are back", status.id);
+    for client in &world.clients {
+        nothing_is_held_by(client);
     }
     for server in &world.servers {
         assert_eq!(server.stats().calls.open, 0, "{server:?} works for nobody");
     }
     for tenant in 0..world.tenants {
-        let usage = world.client.quota().unwrap().usage(&name(tenant));
+        let usage = world.clients[0].quota().unwrap().usage(&name(tenant));
         assert_eq!(usage.map_or(0, |usage| usage.running), 0, "no call of t{tenant} runs");
+    }
+}
+
+fn nothing_is_held_by(client: &LlmClient) {
+    assert_eq!(client.running(), 0);
+    if let Some(queue) = client.queue() {
+        let stats = queue.stats();
+        assert_eq!((stats.depth, stats.running), (0, 0), "places and slots are back");
+    }
+    for status in client.balancer().status(now()) {
+        assert_eq!(status.in_flight, 0, "the leases of {} are back", status.id);
     }
 }
 
 /// What a tenant was charged, of tokens.
 fn charged(world: &World, tenant: u64) -> Option<u64> {
-    let usage = world.client.quota().unwrap().usage(&name(tenant))?;
+    let usage = world.clients[0].quota().unwrap().usage(&name(tenant))?;
     usage.budgets.first().map(|(_, used)| *used)
 }
 
@@ -91,19 +105,68 @@ fn done_by_servers(world: &World) -> u64 {
 }
 
 /// What was told to callers was charged to them, and no more was charged than providers were given
-/// and servers wrote: an attempt that fails may cost its input. Tenants whose limits were replaced have no ledger any more.
+/// and servers wrote: an attempt that fails may cost its input.
 fn the_charge_is_between_what_was_told_and_what_was_done(world: &World, told: &[Told]) {
     let charges: Vec<_> = (0..world.tenants).map(|tenant| charged(world, tenant)).collect();
     for (tenant, charge) in (0..).zip(&charges) {
-        if let Some(charge) = charge {
+        let relimited = world.relimited.get() >> tenant & 1 == 1;
+        if let Some(charge) = charge.filter(|_| !relimited) {
             let told = told_tokens(told, tenant);
-            assert!(*charge >= told, "t{tenant} was told {told} and charged {charge}");
+            assert!(charge >= told, "t{tenant} was told {told} and charged {charge}");
         }
     }
     let sum: u64 = charges.iter().flatten().sum();
     let written: u64 = world.servers.iter().map(|server| server.stats().output_tokens).sum();
     let most = world.watch.input_given() + written;
     assert!(world.lies || sum <= most, "charged {sum} of {most} that were given and written");
+}
+
+/// Whatever became of single questions to the store: once it is well, it has been told of every call
+/// what it used, once, and every place is back. Where callers left, what they left behind is charged
+/// as well.
+async fn every_token_was_charged_once_in_the_store(world: &World, told: &[Told]) {
+    let stores = world.stores.as_ref().expect("a fleet shares");
+    // Instances try again within seconds once the store is back.
+    sleep_until(after(stores.well_from().max(now()), Duration::from_secs(60))).await;
+    for client in &world.clients {
+        let flushed = client.quota().unwrap().flush(after(now(), Duration::from_secs(60))).await;
+        assert!(flushed, "what was used is told");
+    }
+    let ledger = another_instance(stores);
+    let sum: u64 = (0..world.tenants).map(|tenant| told_tokens(told, tenant)).sum();
+    // Of all tenants together it is known what was used beyond what they were told.
+    let written: u64 = world.servers.iter().map(|server| server.stats().output_tokens).sum();
+    let beyond = if world.leave { world.watch.input_given() + written - sum } else { 0 };
+    for tenant in 0..world.tenants {
+        let rest = FLEET_GRANT - told_tokens(told, tenant);
+        assert!(!fits(&ledger, tenant, rest + 1).await, "t{tenant} was charged less than told");
+        assert!(fits(&ledger, tenant, rest - beyond).await, "t{tenant} was charged more than told");
+    }
+    every_place_is_back(&ledger).await;
+}
+
+/// Knows nothing but what is in the store.
+fn another_instance(stores: &Stores) -> QuotaLimiter {
+    let shared = SharedQuota::new(stores.quotas.clone()).secret(SECRET).without_leases();
+    QuotaLimiter::builder().per_tenant(fleet_limits()).shared(shared).build().unwrap()
+}
+
+async fn fits(ledger: &QuotaLimiter, tenant: u64, tokens: u64) -> bool {
+    let (tenant, amounts) = (name(tenant), Amounts::tokens(tokens, 0));
+    let reserved = ledger.reserve(&Whose::tenant(&tenant), &amounts, now()).await;
+    let fits = reserved.map(Reservation::cancel).is_ok();
+    assert!(ledger.flush(after(now(), Duration::from_secs(60))).await);
+    fits
+}
+
+async fn every_place_is_back(ledger: &QuotaLimiter) {
+    let (tenant, mut places) = (name(0), Vec::new());
+    for _ in 0..FLEET_PLACES {
+        let place = ledger.reserve(&Whose::tenant(&tenant), &Amounts::NONE, now()).await;
+        places.push(place.expect("every place is back"));
+    }
+    let more = ledger.reserve(&Whose::tenant(&tenant), &Amounts::NONE, now()).await;
+    assert!(more.is_err(), "a place was given back twice");
 }
 
 /// Settled tokens of any window W are at most B + rW. What is reserved is the most a call may use,
@@ -134,11 +197,13 @@ fn bound(window: Duration) -> u64 {
 
 /// After the end nothing is let in, and there is nothing to be waited for.
 async fn it_drains(world: &World) {
-    let start = now();
-    let drained = world.client.drain(after(start, Duration::from_secs(60))).await;
-    assert_eq!((drained.cut_off, now()), (0, start), "nothing ran any more");
-    let refused = world.client.complete("anybody there?").await.unwrap_err();
-    assert!(matches!(refused, Error::Closed { .. }), "{refused}");
+    for client in &world.clients {
+        let start = now();
+        let drained = client.drain(after(start, Duration::from_secs(60))).await;
+        assert_eq!((drained.cut_off, now()), (0, start), "nothing ran any more");
+        let refused = client.complete("anybody there?").await.unwrap_err();
+        assert!(matches!(refused, Error::Closed { .. }), "{refused}");
+    }
 }
 
 fn name(tenant: u64) -> TenantId {
@@ -165,6 +230,8 @@ impl Tally {
             denied: count(|end| matches!(end, End::Failed(e) if matches!(**e, Error::Quota(_)))),
             attempts: world.watch.attempts().0,
             hedges: world.watch.hedges().0,
+            faults: world.stores.as_ref().map_or(0, Stores::faults),
+            blind: u64::from(world.watch.is_blind()),
         }
     }
 
@@ -176,6 +243,8 @@ impl Tally {
         self.denied += other.denied;
         self.attempts += other.attempts;
         self.hedges += other.hedges;
+        self.faults += other.faults;
+        self.blind += other.blind;
     }
 
     /// A world in which nothing happens proves nothing.
@@ -185,17 +254,18 @@ impl Tally {
             Mood::Calm => assert!(self.shared > 0 && self.failed + self.left == 0, "{self}"),
             Mood::Tight => assert!(self.denied > 0 && self.attempts > self.answered, "{self}"),
             Mood::Wild => assert!(self.left > 0 && self.failed > 0 && self.hedges > 0, "{self}"),
+            Mood::Fleet => assert!(self.shared > 0 && self.left > 0 && self.faults > 0, "{self}"),
         }
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { answered, shared, left, failed, denied, attempts, hedges } = self;
+        let Self { answered, shared, left, failed, denied, attempts, hedges, faults, blind } = self;
         write!(
             f,
             "answered={answered} shared={shared} left={left} failed={failed} denied={denied} \
-             attempts={attempts} hedges={hedges}"
+             attempts={attempts} hedges={hedges} store_faults={faults} blind={blind}"
         )
     }
 }

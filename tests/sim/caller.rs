@@ -6,7 +6,8 @@ use evenkeel::rng::Rng;
 use evenkeel::testing::drop_after_polls;
 use evenkeel::time::{Instant, after, now, sleep_until};
 use evenkeel::{
-    CacheControl, Call, ChatRequest, ChatResponse, CompletionStream, Error, Priority, ServedBy,
+    CacheControl, Call, ChatRequest, ChatResponse, CompletionStream, Error, LlmClient, Priority,
+    ServedBy,
 };
 use futures::StreamExt;
 
@@ -40,6 +41,7 @@ pub(crate) enum End {
 
 pub(crate) struct Caller<'a> {
     world: &'a World,
+    client: &'a LlmClient,
     rng: &'a Rng,
     tenant: u64,
     /// The words of the question: the answer repeats them, and nobody else's.
@@ -53,11 +55,12 @@ impl<'a> Caller<'a> {
         let tenant = rng.below(world.tenants);
         let question = rng.below(6);
         let deadline = match world.mood {
-            Mood::Calm => Duration::from_secs(3_600),
+            Mood::Calm | Mood::Fleet => Duration::from_secs(3_600),
             Mood::Tight | Mood::Wild => Duration::from_millis(500 + rng.below(40_000)),
         };
         Self {
             world,
+            client: &world.clients[rng.below(world.clients.len() as u64) as usize],
             rng,
             tenant,
             words: [format!("t{tenant}"), format!("q{question}")],
@@ -67,10 +70,8 @@ impl<'a> Caller<'a> {
     }
 
     pub(crate) async fn call(self) -> Told {
-        let polls = match self.world.mood {
-            Mood::Wild if self.rng.below(3) == 0 => self.rng.below(12) as usize,
-            _ => usize::MAX,
-        };
+        let leaves = self.world.leave && self.rng.below(3) == 0;
+        let polls = if leaves { self.rng.below(12) as usize } else { usize::MAX };
         let end = if self.rng.below(2) == 0 {
             drop_after_polls(self.whole(), polls).await
         } else {
@@ -101,7 +102,7 @@ impl<'a> Caller<'a> {
     }
 
     async fn whole(&self) -> End {
-        match self.world.client.complete(self.asked()).await {
+        match self.client.complete(self.asked()).await {
             Ok(done) => {
                 self.must_be_mine(&done.text(), true);
                 answered(&done.report.served_by, &done.response)
@@ -111,7 +112,7 @@ impl<'a> Caller<'a> {
     }
 
     async fn streamed(&self) -> End {
-        match self.world.client.stream(self.asked()).await {
+        match self.client.stream(self.asked()).await {
             Ok(stream) => self.read(stream).await,
             Err(error) => self.failed(error),
         }
@@ -119,8 +120,8 @@ impl<'a> Caller<'a> {
 
     /// Reads chunk by chunk, some callers slowly, some not to the end.
     async fn read(&self, mut stream: CompletionStream) -> End {
-        let slow = self.rng.below(4) == 0 && self.world.mood != Mood::Calm;
-        let leaves = self.world.mood == Mood::Wild && self.rng.below(4) == 0;
+        let slow = self.rng.below(4) == 0 && !self.world.mood.is_patient();
+        let leaves = self.world.leave && self.rng.below(4) == 0;
         let most = if leaves { self.rng.below(10) } else { u64::MAX };
         // A caller that is asleep at its deadline hears of it later, which is its own affair.
         let deadline = after(self.began, self.deadline);
@@ -149,12 +150,12 @@ impl<'a> Caller<'a> {
         answered(&done.report.served_by, &done.response)
     }
 
-    /// The answer is the question's words again and again, each once and in order, from its first
-    /// word on: no chunk of another call, none twice, none missing.
+    /// The answer is the question's words again and again, each with the mark of its place, once and
+    /// in order, from the first word on: no chunk of another call, none twice, none missing.
     fn must_be_mine(&self, text: &str, whole: bool) {
         let [tenant, question] = &self.words;
         let round = format!("{tenant} {question} ");
-        let all = round.repeat(text.len() / round.len() + 1);
+        let all = Marks::default().mark(&round.repeat(text.len() / round.len() + 1));
         assert!(all.starts_with(text), "asked {tenant} {question}, heard {text}");
         assert!(!whole || !text.is_empty());
     }
@@ -163,8 +164,28 @@ impl<'a> Caller<'a> {
         if let Some(partial) = error.partial() {
             self.must_be_mine(&partial.text(), false);
         }
-        assert!(self.world.mood != Mood::Calm, "nothing fails in calm: {error}");
+        assert!(!self.world.mood.is_patient(), "nothing fails in calm: {error}");
         End::Failed(Box::new(error))
+    }
+}
+
+/// Numbers the spaces of an answer, so that no two words of it are the same.
+#[derive(Default)]
+pub(crate) struct Marks(usize);
+
+impl Marks {
+    /// As many as an answer of the simulation has words at the most.
+    const ALL: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    pub(crate) fn mark(&mut self, text: &str) -> String {
+        let mark = |letter| {
+            if letter != ' ' {
+                return letter;
+            }
+            self.0 += 1;
+            char::from(Self::ALL[self.0 % Self::ALL.len()])
+        };
+        text.chars().map(mark).collect()
     }
 }
 

@@ -11,6 +11,8 @@
 
 mod books;
 mod caller;
+mod embedder;
+mod stores;
 mod traffic;
 mod watch;
 mod world;
@@ -73,6 +75,11 @@ fn in_calm_every_token_is_charged_exactly_once() {
 #[test]
 fn in_need_no_tenant_gets_more_than_its_quota_in_any_window() {
     run_all(Mood::Tight);
+}
+
+#[test]
+fn in_a_fleet_every_token_is_charged_exactly_once_whatever_becomes_of_the_store() {
+    run_all(Mood::Fleet);
 }
 
 #[test]

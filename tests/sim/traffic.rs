@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use evenkeel::cache::Invalidate;
 use evenkeel::rng::Rng;
 use evenkeel::time::{after, now, sleep_until};
 use evenkeel::{Limits, TenantId};
@@ -55,18 +56,27 @@ async fn operate(world: &World, rng: Rng) {
 
 /// Some changes are refused, such as taking an endpoint away that is gone: that is an answer.
 fn change(world: &World, rng: &Rng) {
-    let balancer = world.client.balancer();
+    let client = &world.clients[0];
+    let balancer = client.balancer();
     let endpoint = world.endpoint(rng.below(8) as usize, rng);
     let id = endpoint.id().clone();
-    match rng.below(5) {
+    let number = rng.below(world.tenants);
+    let tenant = TenantId::new(format!("t{number}"));
+    match rng.below(8) {
         0 => drop(balancer.reweight(&id, 1 + rng.below(9) as u32)),
         1 => drop(balancer.replace(endpoint)),
         2 => drop(balancer.add(endpoint)),
         3 => drop(balancer.drain(&id)),
-        _ => {
-            let tenant = TenantId::new(format!("t{}", rng.below(world.tenants)));
+        4 => drop(balancer.remove(&id)),
+        5 => drop(client.cache().map(|cache| cache.invalidate(Invalidate::Tenant(&tenant)))),
+        change => {
             let limits = Limits::new().concurrency(1 + rng.below(3) as u32);
-            drop(world.client.quota().unwrap().set_tenant_limits(&tenant, &limits));
+            world.relimited.set(world.relimited.get() | 1 << number);
+            let quota = client.quota().unwrap();
+            match change {
+                6 => quota.clear_tenant_limits(&tenant),
+                _ => quota.set_tenant_limits(&tenant, &limits).unwrap(),
+            }
         }
     }
 }

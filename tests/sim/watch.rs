@@ -1,8 +1,11 @@
 //! What the client said it did.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use evenkeel::{Event, Observer};
+
+use crate::world::PLANNED;
 
 /// Counts of events, to be held against what callers and servers saw.
 #[derive(Debug, Default)]
@@ -13,6 +16,8 @@ pub(crate) struct Watch {
     hedges: AtomicU64,
     hedges_ended: AtomicU64,
     input_given: AtomicU64,
+    /// Whether whoever told us has panicked, and tells nothing more.
+    blind: AtomicBool,
 }
 
 impl Watch {
@@ -35,23 +40,36 @@ impl Watch {
         self.input_given.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn is_blind(&self) -> bool {
+        self.blind.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn hedges(&self) -> (u64, u64) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (count(&self.hedges), count(&self.hedges_ended))
     }
 }
 
-/// Shared with the client, which wants an observer of its own.
-pub(crate) struct Eye(pub(crate) std::sync::Arc<Watch>);
+/// Shared with the clients, which want observers of their own.
+pub(crate) struct Eye {
+    pub(crate) watch: Arc<Watch>,
+    /// Of the events, the one at which it panics.
+    pub(crate) panics_at: Option<u64>,
+    pub(crate) seen: AtomicU64,
+}
 
 impl Observer for Eye {
     fn on_event(&self, event: &Event<'_>) {
+        if self.panics_at == Some(self.seen.fetch_add(1, Ordering::Relaxed)) {
+            self.watch.blind.store(true, Ordering::Relaxed);
+            panic!("{PLANNED}");
+        }
         let counter = match event {
-            Event::CallEnded { .. } => &self.0.calls_ended,
-            Event::AttemptStarted { .. } => &self.0.attempts_started,
-            Event::AttemptEnded { .. } => &self.0.attempts_ended,
-            Event::Hedge { .. } => &self.0.hedges,
-            Event::HedgeEnded { .. } => &self.0.hedges_ended,
+            Event::CallEnded { .. } => &self.watch.calls_ended,
+            Event::AttemptStarted { .. } => &self.watch.attempts_started,
+            Event::AttemptEnded { .. } => &self.watch.attempts_ended,
+            Event::Hedge { .. } => &self.watch.hedges,
+            Event::HedgeEnded { .. } => &self.watch.hedges_ended,
             _ => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);

@@ -1,21 +1,26 @@
 //! The world of one seed: servers, what is wrong with them, and the client in front of them.
 
+use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use evenkeel::balance::EndpointLimits;
 use evenkeel::cache::LexicalEmbedder;
-use evenkeel::client::HedgePolicy;
+use evenkeel::client::{HedgePolicy, Shared};
 use evenkeel::quota::{Budget, Dimension, Limit, Period};
 use evenkeel::rng::Rng;
 use evenkeel::testing::{Distribution, Fault, ServerLimits, SimulatedProvider};
 use evenkeel::{
-    CallContext, Capabilities, ChatRequest, ChatResponse, ChunkStream, Endpoint, ErrorKind, Limits,
-    LlmClient, Provider, ProviderError, QuotaLimiter, RequestQueue, SemanticCache, Timeouts,
-    async_trait,
+    CallContext, Capabilities, ChatRequest, ChatResponse, Chunk, ChunkStream, Endpoint, ErrorKind,
+    Limits, LlmClient, Part, Provider, ProviderError, QuotaLimiter, RequestQueue, SemanticCache,
+    Timeouts, async_trait,
 };
 use futures::StreamExt;
 
+use crate::caller::Marks;
+use crate::embedder::Moody;
+use crate::stores::Stores;
 use crate::watch::{Eye, Watch};
 
 /// What a simulated provider panics with.
@@ -33,16 +38,32 @@ pub(crate) enum Mood {
     Tight,
     /// Everything at once.
     Wild,
+    /// Instances that share what they know and what they may use, in stores that fail.
+    Fleet,
+}
+
+impl Mood {
+    /// Nothing is wrong with the servers, and whoever waits is served.
+    pub(crate) const fn is_patient(self) -> bool {
+        matches!(self, Self::Calm | Self::Fleet)
+    }
 }
 
 pub(crate) struct World {
     pub(crate) mood: Mood,
-    pub(crate) client: LlmClient,
+    /// More than one in a fleet.
+    pub(crate) clients: Vec<LlmClient>,
     pub(crate) servers: Vec<SimulatedProvider>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) tenants: u64,
     /// Whether a server reports other usage than there was.
     pub(crate) lies: bool,
+    /// Whether callers leave before they are answered.
+    pub(crate) leave: bool,
+    /// The tenants whose limits were changed, a bit each: their ledger began anew, if there is one.
+    pub(crate) relimited: Cell<u64>,
+    /// What a fleet shares.
+    pub(crate) stores: Option<Stores>,
 }
 
 impl World {
@@ -51,8 +72,22 @@ impl World {
         let servers: Vec<_> =
             (0..2 + rng.below(4)).map(|number| server(mood, number, lies, rng)).collect();
         let watch = Arc::new(Watch::default());
-        let client = client(mood, &servers, &watch, rng);
-        Self { mood, client, servers, watch, tenants: 2 + rng.below(4), lies }
+        let leave = mood == Mood::Wild || mood == Mood::Fleet && rng.below(2) == 0;
+        let stores = (mood == Mood::Fleet).then(|| Stores::new(rng));
+        let instances = if stores.is_some() { INSTANCES } else { 1 };
+        let clients = (0..instances).map(|_| client(mood, &servers, &watch, stores.as_ref(), rng));
+        let (clients, tenants) = (clients.collect(), 2 + rng.below(4));
+        Self {
+            mood,
+            clients,
+            servers,
+            watch,
+            tenants,
+            lies,
+            leave,
+            relimited: Cell::new(0),
+            stores,
+        }
     }
 
     /// An endpoint as the world's client has them.
@@ -71,7 +106,7 @@ fn server(mood: Mood, number: u64, lies: bool, rng: &Rng) -> SimulatedProvider {
     if rng.below(2) == 0 {
         server = server.capacity(1 + rng.below(6) as usize);
     }
-    if mood != Mood::Calm {
+    if !mood.is_patient() {
         server = refusals(server, rng);
     }
     if mood == Mood::Wild {
@@ -117,26 +152,61 @@ fn some_time(rng: &Rng) -> std::ops::Range<Duration> {
     start..start + Duration::from_secs(rng.below(40))
 }
 
-fn client(mood: Mood, servers: &[SimulatedProvider], watch: &Arc<Watch>, rng: &Rng) -> LlmClient {
+fn client(
+    mood: Mood,
+    servers: &[SimulatedProvider],
+    watch: &Arc<Watch>,
+    stores: Option<&Stores>,
+    rng: &Rng,
+) -> LlmClient {
     let mut builder = LlmClient::builder()
         .seed(rng.next_u64())
-        .observer(Eye(Arc::clone(watch)))
+        .observer(eye(mood, watch, rng))
         .quota(QuotaLimiter::builder().per_tenant(limits(mood, rng)).build().unwrap())
         .timeouts(Timeouts::new().first_content(Duration::from_secs(10)).idle(FIVE_SECONDS));
     for server in servers {
         builder = builder.endpoint(endpoint(mood, server, watch, rng));
     }
     // Without a queue a call that finds every endpoint busy fails, which it must not in calm.
-    if mood == Mood::Calm || rng.below(4) > 0 {
+    if mood.is_patient() || rng.below(4) > 0 {
         builder = builder.queue(queue(mood, rng));
     }
-    if rng.below(4) > 0 {
-        builder = builder.cache(cache(rng));
+    if rng.below(4) > 0 || stores.is_some() {
+        builder = builder.cache(cache(mood, rng));
+    }
+    if let Some(stores) = stores {
+        builder = builder.shared(shared(stores));
     }
     if mood == Mood::Wild && rng.below(2) == 0 {
         builder = builder.hedge(HedgePolicy::after(Duration::from_millis(700)));
     }
     builder.build().unwrap()
+}
+
+/// What instances share, and how many there are.
+fn shared(stores: &Stores) -> Shared {
+    let shared = Shared::new(SECRET).quota(stores.clone()).cache(stores.clone());
+    shared.facts(stores.clone()).quota_with(|quota| quota.min_instances(INSTANCES as u32))
+}
+
+const INSTANCES: usize = 2;
+
+pub(crate) const SECRET: [u8; 32] = [7; 32];
+
+fn eye(mood: Mood, watch: &Arc<Watch>, rng: &Rng) -> Eye {
+    let panics = mood == Mood::Wild && rng.below(5) == 0;
+    let panics_at = panics.then(|| rng.below(100));
+    Eye { watch: Arc::clone(watch), panics_at, seen: AtomicU64::new(0) }
+}
+
+/// What the fleet grants each tenant: more than any of them uses.
+pub(crate) const FLEET_GRANT: u64 = 1_000_000;
+/// As many as may run at once: for an instance that is on its own, as many as there are callers.
+pub(crate) const FLEET_PLACES: u32 = 40;
+
+pub(crate) fn fleet_limits() -> Limits {
+    let ledger = Budget::new(Dimension::Tokens, FLEET_GRANT, Period::Month);
+    Limits::new().budget(ledger).concurrency(FLEET_PLACES)
 }
 
 const FIVE_SECONDS: Duration = Duration::from_secs(5);
@@ -146,6 +216,7 @@ fn limits(mood: Mood, rng: &Rng) -> Limits {
     let ledger = Limits::new().budget(Budget::new(Dimension::Tokens, u64::MAX, Period::Month));
     match mood {
         Mood::Calm => ledger,
+        Mood::Fleet => fleet_limits(),
         Mood::Tight => {
             let tight = Limit::new(Dimension::Tokens, GRANT, WINDOW);
             ledger.limit(if rng.below(2) == 0 { tight.wait() } else { tight })
@@ -171,13 +242,17 @@ fn endpoint(mood: Mood, server: &SimulatedProvider, watch: &Arc<Watch>, rng: &Rn
 }
 
 fn queue(mood: Mood, rng: &Rng) -> RequestQueue {
-    let depth = if mood == Mood::Calm { 10_000 } else { 4 + rng.below(60) as usize };
+    let depth = if mood.is_patient() { 10_000 } else { 4 + rng.below(60) as usize };
     RequestQueue::builder().max_depth(depth).max_wait(Duration::from_secs(300)).build().unwrap()
 }
 
-fn cache(rng: &Rng) -> SemanticCache {
-    let cache = SemanticCache::builder().seed(rng.next_u64());
-    let cache = if rng.below(2) == 0 { cache.embedder(LexicalEmbedder::new()) } else { cache };
+fn cache(mood: Mood, rng: &Rng) -> SemanticCache {
+    let cache = SemanticCache::builder().seed(rng.next_u64()).secret(SECRET);
+    let cache = match (mood, rng.below(2)) {
+        (Mood::Wild, 0) => cache.embedder(Moody::new(rng)),
+        (_, 0) => cache.embedder(LexicalEmbedder::new()),
+        _ => cache,
+    };
     let small = rng.below(2) == 0;
     if small { cache.max_entries(8) } else { cache }.build().unwrap()
 }
@@ -211,9 +286,15 @@ impl Provider for Backend {
     ) -> Result<ChatResponse, ProviderError> {
         self.watch.given(self.count_tokens(request));
         self.may_panic();
-        let answer = self.server.complete(request, cx).await;
+        let mut answer = self.server.complete(request, cx).await?;
         self.may_panic();
-        answer
+        let mut marks = Marks::default();
+        for part in &mut answer.content {
+            if let Part::Text { text, .. } = part {
+                *text = marks.mark(text);
+            }
+        }
+        Ok(answer)
     }
 
     async fn stream(
@@ -226,11 +307,15 @@ impl Provider for Backend {
         self.may_panic();
         // Of those that panic while they stream, each does so at a chunk of its own.
         let panics_at = (self.rng.unit() < self.panics).then(|| self.rng.below(8) as usize);
+        let mut marks = Marks::default();
         let chunks = chunks.enumerate().map(move |(number, chunk)| {
             if panics_at == Some(number) {
                 panic!("{PLANNED}");
             }
-            chunk
+            Ok(match chunk? {
+                Chunk::Text { index, text } => Chunk::text(index, marks.mark(&text)),
+                chunk => chunk,
+            })
         });
         Ok(chunks.boxed())
     }

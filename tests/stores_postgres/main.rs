@@ -3,6 +3,7 @@
 //! `bash tests/run.sh` installs them. `EVENKEEL_POSTGRES` may name where the wheels were unpacked.
 #![expect(clippy::unwrap_used, reason = "a test ends where anything is not as expected")]
 
+mod cancellation;
 mod entries;
 mod failure;
 mod housekeeping;
