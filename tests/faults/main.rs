@@ -12,7 +12,10 @@
 
 mod caller;
 mod cuts;
+mod nonsense;
 mod proxy;
+mod redirects;
 mod rig;
+mod silence;
 mod upstream;
 mod wire;
