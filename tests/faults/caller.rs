@@ -28,8 +28,10 @@ pub(crate) enum End {
     Deadline,
 }
 
+#[derive(Debug)]
 pub(crate) struct Caller {
-    pub(crate) client: LlmClient,
+    client: LlmClient,
+    wire: Wire,
     way: Way,
 }
 
@@ -52,7 +54,7 @@ impl Caller {
             .balancer(balancer.build().unwrap())
             .retry(RetryPolicy::never())
             .timeouts(timeouts);
-        Self { client: client.build().unwrap(), way }
+        Self { client: client.build().unwrap(), wire, way }
     }
 
     /// Asks, and sees to it that whatever comes of it leaves no call and no attempt behind.
@@ -85,9 +87,10 @@ impl Caller {
         stream.into_completion().await
     }
 
-    /// Whether the same client is served again once nothing is wrong.
+    /// Whether the same client is served again once nothing is wrong. On a connection that is not
+    /// kept, since what the proxy does is settled when it accepts.
     pub(crate) async fn recovers(&self, rig: &Rig) {
-        rig.set(Framing::Chunked, Toxic::Clear);
+        rig.set(Framing::Close, Toxic::Clear);
         assert_eq!(self.ask().await.unwrap().text(), TEXT);
     }
 }
@@ -102,7 +105,7 @@ pub(crate) fn far() -> Timeouts {
     Timeouts::new().first_content(FAR).idle(FAR).total(FAR)
 }
 
-/// Waits until the client holds no connection that it could not use again.
+/// Waits until the client has closed every connection.
 pub(crate) async fn all_closed(rig: &Rig) {
     let limit = after(now(), FAR);
     while rig.proxy.open() > 0 {

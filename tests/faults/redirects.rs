@@ -25,6 +25,7 @@ async fn nobody_is_followed_to_another_host() {
     let authority = elsewhere.url().replace("http://", "");
     for wire in Wire::ALL {
         for way in Way::ALL {
+            let caller = Caller::new(&rig, wire, way);
             for status in [301, 302, 303, 307, 308] {
                 for location in [
                     format!("{}{path}", elsewhere.url()),
@@ -33,7 +34,6 @@ async fn nobody_is_followed_to_another_host() {
                     format!("http://user:{KEY}@{authority}{path}"),
                 ] {
                     rig.set(Framing::Chunked, redirect(status, &location));
-                    let caller = Caller::new(&rig, wire, way);
                     let error = caller.ask().await.unwrap_err();
                     let failure = error.provider_error().unwrap();
                     assert_eq!((failure.kind(), failure.status()), (Malformed, Some(status)));
@@ -43,6 +43,7 @@ async fn nobody_is_followed_to_another_host() {
                     }
                     all_closed(&rig).await;
                     caller.recovers(&rig).await;
+                    all_closed(&rig).await;
                 }
             }
         }

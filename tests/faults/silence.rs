@@ -18,13 +18,17 @@ fn short() -> Timeouts {
     Timeouts::new().first_content(millis(80)).idle(millis(60)).total(millis(300))
 }
 
-async fn ends(rig: &Rig, wire: Wire, way: Way, toxic: Toxic, expected: End) {
-    let caller = Caller::with(rig, wire, way, HttpBounds::new(), short());
-    let case = format!("{wire:?} {way:?} {toxic:?}");
+fn impatient(rig: &Rig, wire: Wire, way: Way) -> Caller {
+    Caller::with(rig, wire, way, HttpBounds::new(), short())
+}
+
+async fn ends(rig: &Rig, caller: &Caller, toxic: Toxic, expected: End) {
+    let case = format!("{caller:?} {toxic:?}");
     rig.set(Framing::Chunked, toxic);
     assert_eq!(caller.end().await, expected, "{case}");
     all_closed(rig).await;
     caller.recovers(rig).await;
+    all_closed(rig).await;
 }
 
 /// An answer that nobody sees the beginning of has the call's deadline alone.
@@ -41,13 +45,14 @@ async fn a_server_that_stalls_anywhere_is_given_up() {
     let rig = Rig::start();
     for wire in Wire::ALL {
         for way in Way::ALL {
+            let caller = impatient(&rig, wire, way);
             let bytes = answer(wire, way.streams(), Framing::Chunked);
             let head = behind(&bytes, "\r\n\r\n");
             let content =
                 if way.streams() { behind(&bytes, &wire.piece(&TEXT[..3])) } else { bytes.len() };
             for at in [0, 20, head, head + 40, content - 2, content + 30] {
                 let at = at.min(bytes.len() - 8);
-                ends(&rig, wire, way, Toxic::Stall(at), silent(way, at >= content)).await;
+                ends(&rig, &caller, Toxic::Stall(at), silent(way, at >= content)).await;
             }
         }
     }
@@ -58,8 +63,9 @@ async fn a_server_that_only_listens_is_given_up() {
     let rig = Rig::start();
     for wire in Wire::ALL {
         for way in Way::ALL {
-            ends(&rig, wire, way, Toxic::Mute, silent(way, false)).await;
-            ends(&rig, wire, way, Toxic::Shut, End::Failed(Transport)).await;
+            let caller = impatient(&rig, wire, way);
+            ends(&rig, &caller, Toxic::Mute, silent(way, false)).await;
+            ends(&rig, &caller, Toxic::Shut, End::Failed(Transport)).await;
         }
     }
 }
@@ -70,8 +76,9 @@ async fn a_byte_at_a_time_is_as_good_as_silence() {
     let rig = Rig::start();
     for wire in Wire::ALL {
         for way in Way::ALL {
+            let caller = impatient(&rig, wire, way);
             let tick = Toxic::Trickle(Duration::from_millis(2));
-            ends(&rig, wire, way, tick, silent(way, false)).await;
+            ends(&rig, &caller, tick, silent(way, false)).await;
         }
     }
     for wire in Wire::ALL {
@@ -84,7 +91,7 @@ async fn a_byte_at_a_time_is_as_good_as_silence() {
             ..Script::default()
         };
         let toxic = Toxic::Say(Arc::new(script));
-        ends(&rig, wire, Way::Streamed, toxic, End::BrokeOff(Timeout)).await;
+        ends(&rig, &impatient(&rig, wire, Way::Streamed), toxic, End::BrokeOff(Timeout)).await;
     }
 }
 
@@ -93,6 +100,7 @@ async fn a_byte_at_a_time_is_as_good_as_silence() {
 async fn signs_of_life_do_not_outlive_the_deadline() {
     let rig = Rig::start();
     for wire in Wire::ALL {
+        let caller = impatient(&rig, wire, Way::Gathered);
         for (said, expected) in [("", End::Failed(Timeout)), (TEXT, End::Deadline)] {
             let said = if said.is_empty() { String::new() } else { wire.piece(said) };
             let begun = wire.opening().concat() + &said;
@@ -103,7 +111,7 @@ async fn signs_of_life_do_not_outlive_the_deadline() {
                 pace: Some(Duration::from_millis(5)),
                 ..Script::default()
             };
-            ends(&rig, wire, Way::Gathered, Toxic::Say(Arc::new(script)), expected).await;
+            ends(&rig, &caller, Toxic::Say(Arc::new(script)), expected).await;
         }
     }
 }
