@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -46,7 +47,7 @@ impl StreamDecoder for Decoder {
             "content_block_delta" => self.extend(&read(data)?, chunks)?,
             "content_block_stop" => self.end_block(read::<BlockStop>(data)?.index, chunks)?,
             "message_delta" => self.note(read(data)?, chunks),
-            "message_stop" => self.stop(chunks)?,
+            "message_stop" => self.stop(data, chunks)?,
             "error" => return Err(classify::error_value(None, &read::<Failed>(data)?.error)),
             _ => {}
         }
@@ -209,7 +210,9 @@ impl Decoder {
         self.count(&message.usage, chunks);
     }
 
-    fn stop(&mut self, chunks: &mut VecDeque<Chunk>) -> Result<(), ProviderError> {
+    /// The name alone is not the event: a body without a length may end in the middle of its data.
+    fn stop(&mut self, data: &str, chunks: &mut VecDeque<Chunk>) -> Result<(), ProviderError> {
+        read::<IgnoredAny>(data)?;
         for (_, block) in std::mem::take(&mut self.open) {
             block.end(chunks)?;
         }
