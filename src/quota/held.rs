@@ -8,9 +8,8 @@ use crate::quota::amounts::Amounts;
 use crate::quota::denied::Denied;
 use crate::quota::limits::OnLimit;
 use crate::quota::plan::Shared;
-use crate::quota::scope::{Budgeted, Moment, Places, Refusal, Scope};
+use crate::quota::scope::{Moment, Places, Refusal, Scope};
 use crate::quota::turnstile::Freed;
-use crate::rate::Taken;
 
 /// The scopes of one call, in the order in which they are reserved from.
 pub(crate) type CallScopes = SmallVec<[Arc<Scope>; 2]>;
@@ -31,51 +30,72 @@ impl Held {
     /// Takes `amounts` from every scope, or from none; done once, at the start.
     ///
     /// What was taken before another scope refused is given back: whoever waits looks again.
+    #[inline]
     pub(crate) fn take(&mut self, amounts: &Amounts, now: Moment) -> Result<(), (Denied, Freed)> {
         for at in 0..self.scopes.len() {
-            if let Err(denied) = self.take_one(at, amounts, now) {
-                let freed = self.undo(at, now);
-                return Err((longest(&self.scopes, denied, amounts, now), freed));
+            if let Err(refusal) = self.scopes[at].reserve(amounts, now, &mut self.places) {
+                self.take_elsewhere(at, refusal, amounts, now)?;
             }
         }
         Ok(())
     }
 
-    fn take_one(&mut self, at: usize, amounts: &Amounts, now: Moment) -> Result<(), Denied> {
+    /// Takes from the successors of a scope whose limits have changed.
+    #[cold]
+    fn take_elsewhere(
+        &mut self,
+        at: usize,
+        mut refusal: Refusal,
+        amounts: &Amounts,
+        now: Moment,
+    ) -> Result<(), (Denied, Freed)> {
         loop {
+            if let Refusal::Denied(denied) = refusal {
+                let freed = self.undo(at, now);
+                return Err((longest(&self.scopes, denied, amounts, now), freed));
+            }
+            self.scopes[at] = self.scopes[at].successor().scope();
             match self.scopes[at].reserve(amounts, now, &mut self.places) {
                 Ok(()) => return Ok(()),
-                Err(Refusal::Denied(denied)) => return Err(denied),
-                Err(Refusal::Retired) => self.scopes[at] = self.scopes[at].successor().scope(),
+                Err(again) => refusal = again,
             }
         }
     }
 
     /// Gives back what was taken from the first scopes, as if it had never been. The one that refused
     /// gave its own part back, which counts too.
-    #[cold]
-    fn undo(&mut self, until: usize, now: Moment) -> Freed {
-        let mut freed = self.scopes[until].waited_for();
-        self.each(until, |scope, places| {
-            let Parts { taken, budgeted } = places;
-            freed = freed.max(scope.settle(taken, budgeted, &Amounts::NONE, now.nanos));
-        });
-        freed
+    fn undo(&self, until: usize, now: Moment) -> Freed {
+        let freed = self.scopes[until].waited_for();
+        freed.max(self.settle_first(until, &Amounts::NONE, now.nanos))
     }
 
     /// Charges more while the call runs, whether it fits or not.
     pub(crate) fn extend(&mut self, more: &Amounts, nanos: u64) {
-        self.each(usize::MAX, |scope, Parts { taken, budgeted }| {
-            scope.extend(taken, budgeted, more, nanos);
-        });
+        let (mut taken, mut budgeted) = (&mut self.places.taken[..], &mut self.places.budgeted[..]);
+        for scope in &self.scopes {
+            let (taken_here, taken_after) = taken.split_at_mut(scope.plan.rates.len());
+            let (budgeted_here, budgeted_after) = budgeted.split_at_mut(scope.plan.budgets.len());
+            scope.extend(taken_here, budgeted_here, more, nanos);
+            (taken, budgeted) = (taken_after, budgeted_after);
+        }
     }
 
     /// Corrects what was taken to what was used, and ends the call.
-    pub(crate) fn settle(&mut self, actual: &Amounts, nanos: u64) -> Freed {
+    #[inline]
+    pub(crate) fn settle(&self, actual: &Amounts, nanos: u64) -> Freed {
+        self.settle_first(self.scopes.len(), actual, nanos)
+    }
+
+    #[inline]
+    fn settle_first(&self, scopes: usize, actual: &Amounts, nanos: u64) -> Freed {
+        let (mut taken, mut budgeted) = (&self.places.taken[..], &self.places.budgeted[..]);
         let mut freed = Freed::Nothing;
-        self.each(usize::MAX, |scope, Parts { taken, budgeted }| {
-            freed = freed.max(scope.settle(taken, budgeted, actual, nanos));
-        });
+        for scope in &self.scopes[..scopes] {
+            let (taken_here, taken_after) = taken.split_at(scope.plan.rates.len());
+            let (budgeted_here, budgeted_after) = budgeted.split_at(scope.plan.budgets.len());
+            freed = freed.max(scope.settle(taken_here, budgeted_here, actual, nanos));
+            (taken, budgeted) = (taken_after, budgeted_after);
+        }
         freed
     }
 
@@ -88,22 +108,6 @@ impl Held {
     pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
         self.scopes.first().map(|scope| &scope.plan.shared)
     }
-
-    /// The first scopes, each with what was taken from it.
-    fn each(&mut self, scopes: usize, mut visit: impl FnMut(&Scope, Parts<'_>)) {
-        let (mut taken, mut budgeted) = (&mut self.places.taken[..], &mut self.places.budgeted[..]);
-        for scope in self.scopes.iter().take(scopes) {
-            let (taken_here, taken_after) = taken.split_at_mut(scope.plan.rates.len());
-            let (budgeted_here, budgeted_after) = budgeted.split_at_mut(scope.plan.budgets.len());
-            visit(scope, Parts { taken: taken_here, budgeted: budgeted_here });
-            (taken, budgeted) = (taken_after, budgeted_after);
-        }
-    }
-}
-
-struct Parts<'a> {
-    taken: &'a mut [Taken],
-    budgeted: &'a mut [Budgeted],
 }
 
 /// What stands against `amounts` longest, if anything does. Waiting is wanted only where every limit

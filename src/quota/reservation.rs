@@ -125,9 +125,8 @@ impl Reservation {
             ticket.end(actual, at);
         }
         if let Some(shared) = self.held.shared() {
-            let nanos = shared.nanos(at);
-            let freed = self.held.settle(actual, nanos);
-            self.opened(freed);
+            let freed = self.held.settle(actual, shared.nanos(at));
+            shared.turnstiles.opened(freed, self.line);
             self.held.clear();
         }
     }

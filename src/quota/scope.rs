@@ -86,6 +86,7 @@ impl Scope {
     }
 
     /// Takes `amounts` from every limit, or from none.
+    #[inline]
     pub(crate) fn reserve(
         &self,
         amounts: &Amounts,
@@ -94,14 +95,25 @@ impl Scope {
     ) -> Result<(), Refusal> {
         self.enter()?;
         let before = (places.taken.len(), places.budgeted.len());
-        let taken = self.take_all(amounts, now, places);
-        // Asked once more: what was taken after the limits changed was not carried over.
-        if taken.is_ok() && !self.is_retired() {
-            return Ok(());
+        match self.take_all(amounts, now, places) {
+            // Asked once more: what was taken after the limits changed was not carried over.
+            Ok(()) if !self.is_retired() => Ok(()),
+            Ok(()) => Err(self.undo(Refusal::Retired, before, places, now)),
+            Err(denied) => Err(self.undo(Refusal::Denied(denied), before, places, now)),
         }
-        let (taken_here, budgeted_here) = places.split_off(before);
-        let _freed = self.settle(&taken_here, &budgeted_here, &Amounts::NONE, now.nanos);
-        Err(taken.map_or_else(Refusal::Denied, |()| Refusal::Retired))
+    }
+
+    #[cold]
+    fn undo(
+        &self,
+        why: Refusal,
+        before: (usize, usize),
+        places: &mut Places,
+        now: Moment,
+    ) -> Refusal {
+        let (taken, budgeted) = places.split_off(before);
+        let _freed = self.settle(&taken, &budgeted, &Amounts::NONE, now.nanos);
+        why
     }
 
     fn enter(&self) -> Result<(), Refusal> {
@@ -109,12 +121,14 @@ impl Scope {
         let enter = |running: u32| (!full(running)).then_some(running + 1);
         // Relaxed: the count alone decides, and it publishes nothing.
         let entered = self.running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter);
-        match (entered, self.plan.concurrency) {
-            (Ok(_), _) => Ok(()),
-            (Err(running), Some(limit)) if running & RETIRED == 0 => {
-                Err(Refusal::Denied(self.plan.busy(limit)))
-            }
-            (Err(_), _) => Err(Refusal::Retired),
+        entered.map(drop).map_err(|running| self.no_entry(running))
+    }
+
+    #[cold]
+    fn no_entry(&self, running: u32) -> Refusal {
+        match self.plan.concurrency {
+            Some(limit) if running & RETIRED == 0 => Refusal::Denied(self.plan.busy(limit)),
+            _ => Refusal::Retired,
         }
     }
 
@@ -166,6 +180,7 @@ impl Scope {
     }
 
     /// Corrects what was taken to what was used, and ends the call here.
+    #[inline]
     pub(crate) fn settle(
         &self,
         taken: &[Taken],
@@ -173,37 +188,35 @@ impl Scope {
         actual: &Amounts,
         nanos: u64,
     ) -> Freed {
-        let mut freed = match self.settle_here(taken, budgeted, actual, nanos) {
-            Settled::Here(freed) => return freed,
-            Settled::Moved(moved) => moved,
-        };
-        // A loop: limits may change very often while a long call runs.
-        loop {
-            let (scope, places) = freed;
-            match scope.settle_here(&places.taken, &places.budgeted, actual, nanos) {
-                Settled::Here(here) => return here,
-                Settled::Moved(moved) => freed = moved,
+        match self.settle_here(taken, budgeted, actual, nanos) {
+            Ok(freed) => freed,
+            Err(late) => {
+                let moved = self.successor().places(&self.plan, taken, budgeted, actual, late);
+                settle_elsewhere(moved, actual, nanos)
             }
         }
     }
 
+    /// Fails where the limits have changed, so that not all of it is settled here; the error says
+    /// whether none of it is.
     fn settle_here(
         &self,
         taken: &[Taken],
         budgeted: &[Budgeted],
         actual: &Amounts,
         nanos: u64,
-    ) -> Settled {
+    ) -> Result<Freed, bool> {
         let late = self.is_retired();
         let refunded = !late && self.correct(taken, budgeted, actual, nanos);
         // Acquire pairs with the Release in `retire`: the successor is there. Release pairs with the
         // Acquire there and in `is_idle`: a call that has left has charged what it used.
         if self.running.fetch_sub(1, Ordering::AcqRel) & RETIRED == 0 {
-            return Settled::Here(self.freed(refunded));
+            Ok(self.freed(refunded))
+        } else {
+            // What was corrected here just when the limits changed may be charged twice, but not
+            // lost.
+            Err(late)
         }
-        let successor = self.successor();
-        // What was corrected here just when the limits changed may be charged twice, but not lost.
-        Settled::Moved(successor.places(&self.plan, taken, budgeted, actual, late))
     }
 
     fn correct(
@@ -342,11 +355,19 @@ impl More {
     }
 }
 
-/// Where a call was settled.
-enum Settled {
-    Here(Freed),
-    /// Not all here: the limits have changed.
-    Moved((Arc<Scope>, Places)),
+/// Settles a call where its scope's successor has its places.
+#[cold]
+fn settle_elsewhere(mut moved: (Arc<Scope>, Places), actual: &Amounts, nanos: u64) -> Freed {
+    // A loop: limits may change very often while a long call runs.
+    loop {
+        let (scope, Places { taken, budgeted }) = moved;
+        match scope.settle_here(&taken, &budgeted, actual, nanos) {
+            Ok(freed) => return freed,
+            Err(late) => {
+                moved = scope.successor().places(&scope.plan, &taken, &budgeted, actual, late);
+            }
+        }
+    }
 }
 
 impl Places {

@@ -111,7 +111,7 @@ impl MemoryQuotaStore {
     pub(crate) fn settle_at(&self, grant: &Grant, actual: &Amounts, at: Instant) {
         let mut state = self.state.lock();
         state.expire(at, self.moment(at));
-        if let Some(mut open) = state.open.remove(&grant.demand.id) {
+        if let Some(open) = state.open.remove(&grant.demand.id) {
             let _freed = open.held.settle(actual, self.shared.nanos(at));
         }
     }
@@ -172,7 +172,7 @@ impl State {
             return;
         }
         let expired = self.open.extract_if(|_, open| open.expires <= at);
-        expired.for_each(|(_, mut open)| {
+        expired.for_each(|(_, open)| {
             let taken = open.grant.demand.amounts;
             let _freed = open.held.settle(&taken, now.nanos);
         });
