@@ -39,11 +39,18 @@ struct More {
 /// Set in `running` once there is a successor.
 const RETIRED: u32 = 1 << 31;
 
-/// What a call took of the limits of its scopes, one after the other.
-#[derive(Debug, Default)]
+/// What a call took of the limits of one scope, laid out as the scope is: up to two limits by rate
+/// need no allocation.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Places {
-    pub(crate) taken: SmallVec<[Taken; 4]>,
-    pub(crate) budgeted: SmallVec<[Budgeted; 1]>,
+    taken: [Taken; 2],
+    more: Option<Box<MorePlaces>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct MorePlaces {
+    taken: SmallVec<[Taken; 4]>,
+    budgeted: SmallVec<[Budgeted; 2]>,
 }
 
 /// What a call took of a budget.
@@ -94,25 +101,17 @@ impl Scope {
         places: &mut Places,
     ) -> Result<(), Refusal> {
         self.enter()?;
-        let before = (places.taken.len(), places.budgeted.len());
         match self.take_all(amounts, now, places) {
             // Asked once more: what was taken after the limits changed was not carried over.
             Ok(()) if !self.is_retired() => Ok(()),
-            Ok(()) => Err(self.undo(Refusal::Retired, before, places, now)),
-            Err(denied) => Err(self.undo(Refusal::Denied(denied), before, places, now)),
+            Ok(()) => Err(self.undo(Refusal::Retired, places, now)),
+            Err(denied) => Err(self.undo(Refusal::Denied(denied), places, now)),
         }
     }
 
     #[cold]
-    fn undo(
-        &self,
-        why: Refusal,
-        before: (usize, usize),
-        places: &mut Places,
-        now: Moment,
-    ) -> Refusal {
-        let (taken, budgeted) = places.split_off(before);
-        let _freed = self.settle(&taken, &budgeted, &Amounts::NONE, now.nanos);
+    fn undo(&self, why: Refusal, places: &mut Places, now: Moment) -> Refusal {
+        let _freed = self.settle(&std::mem::take(places), &Amounts::NONE, now.nanos);
         why
     }
 
@@ -136,14 +135,31 @@ impl Scope {
         self.plan.concurrency.is_some_and(|limit| running >= limit)
     }
 
+    #[inline]
     fn take_all(&self, amounts: &Amounts, now: Moment, places: &mut Places) -> Result<(), Denied> {
-        let plan = &self.plan;
-        for (planned, bucket) in self.rates() {
-            let amount = amounts.of(planned.dimension);
-            let taken = bucket.reserve(&planned.rate, amount, now.nanos);
-            places.taken.push(taken.map_err(|refused| plan.denied(planned, amount, refused))?);
+        let here = self.plan.rates.iter().zip(&self.buckets).zip(&mut places.taken);
+        for ((planned, bucket), place) in here {
+            *place = self.take(planned, bucket, amounts, now)?;
         }
-        for (budget, state) in plan.budgets.iter().zip(self.budgets()) {
+        match &self.more {
+            None => Ok(()),
+            Some(more) => self.take_more(more, amounts, now, places),
+        }
+    }
+
+    fn take_more(
+        &self,
+        more: &More,
+        amounts: &Amounts,
+        now: Moment,
+        places: &mut Places,
+    ) -> Result<(), Denied> {
+        let plan = &self.plan;
+        let places = places.more.get_or_insert_default();
+        for (planned, bucket) in plan.rates.iter().skip(self.buckets.len()).zip(&more.buckets) {
+            places.taken.push(self.take(planned, bucket, amounts, now)?);
+        }
+        for (budget, state) in plan.budgets.iter().zip(&more.budgets) {
             let amount = amounts.of(budget.dimension);
             let period = state.lock().reserve(budget, amount, now.wall);
             let period = period.map_err(|left| plan.over_budget(budget, amount, left))?;
@@ -152,27 +168,35 @@ impl Scope {
         Ok(())
     }
 
+    #[inline]
+    fn take(
+        &self,
+        planned: &Planned,
+        bucket: &Bucket,
+        amounts: &Amounts,
+        now: Moment,
+    ) -> Result<Taken, Denied> {
+        let amount = amounts.of(planned.dimension);
+        let taken = bucket.reserve(&planned.rate, amount, now.nanos);
+        taken.map_err(|refused| self.plan.denied(planned, amount, refused))
+    }
+
     /// Charges more while the call runs, whether it fits or not. What is charged to limits that have
     /// changed is left to the call's end.
-    pub(crate) fn extend(
-        &self,
-        taken: &mut [Taken],
-        budgeted: &mut [Budgeted],
-        more: &Amounts,
-        nanos: u64,
-    ) {
-        let before: SmallVec<[Taken; 4]> = SmallVec::from_slice(taken);
-        for ((planned, bucket), place) in self.rates().zip(&mut *taken) {
+    pub(crate) fn extend(&self, places: &mut Places, more: &Amounts, nanos: u64) {
+        let before = places.clone();
+        for ((planned, bucket), place) in self.rates().zip(places.rates_mut()) {
             let more = more.of(planned.dimension);
             if more > 0 {
                 *place = bucket.grow(&planned.rate, *place, more, nanos);
             }
         }
         if self.is_retired() {
-            taken.copy_from_slice(&before);
+            *places = before;
             return;
         }
-        for ((budget, state), held) in self.plan.budgets.iter().zip(self.budgets()).zip(budgeted) {
+        let budgets = self.plan.budgets.iter().zip(self.budgets());
+        for ((budget, state), held) in budgets.zip(places.budgets_mut()) {
             let grown = held.amount.saturating_add(more.of(budget.dimension));
             state.lock().settle(held.period, held.amount, grown);
             held.amount = grown;
@@ -181,17 +205,11 @@ impl Scope {
 
     /// Corrects what was taken to what was used, and ends the call here.
     #[inline]
-    pub(crate) fn settle(
-        &self,
-        taken: &[Taken],
-        budgeted: &[Budgeted],
-        actual: &Amounts,
-        nanos: u64,
-    ) -> Freed {
-        match self.settle_here(taken, budgeted, actual, nanos) {
+    pub(crate) fn settle(&self, places: &Places, actual: &Amounts, nanos: u64) -> Freed {
+        match self.settle_here(places, actual, nanos) {
             Ok(freed) => freed,
             Err(late) => {
-                let moved = self.successor().places(&self.plan, taken, budgeted, actual, late);
+                let moved = self.successor().places(&self.plan, places, actual, late);
                 settle_elsewhere(moved, actual, nanos)
             }
         }
@@ -199,15 +217,10 @@ impl Scope {
 
     /// Fails where the limits have changed, so that not all of it is settled here; the error says
     /// whether none of it is.
-    fn settle_here(
-        &self,
-        taken: &[Taken],
-        budgeted: &[Budgeted],
-        actual: &Amounts,
-        nanos: u64,
-    ) -> Result<Freed, bool> {
+    #[inline]
+    fn settle_here(&self, places: &Places, actual: &Amounts, nanos: u64) -> Result<Freed, bool> {
         let late = self.is_retired();
-        let refunded = !late && self.correct(taken, budgeted, actual, nanos);
+        let refunded = !late && self.correct(places, actual, nanos);
         // Acquire pairs with the Release in `retire`: the successor is there. Release pairs with the
         // Acquire there and in `is_idle`: a call that has left has charged what it used.
         if self.running.fetch_sub(1, Ordering::AcqRel) & RETIRED == 0 {
@@ -219,18 +232,32 @@ impl Scope {
         }
     }
 
-    fn correct(
-        &self,
-        taken: &[Taken],
-        budgeted: &[Budgeted],
-        actual: &Amounts,
-        nanos: u64,
-    ) -> bool {
+    /// Whether anything was given back.
+    #[inline]
+    fn correct(&self, places: &Places, actual: &Amounts, nanos: u64) -> bool {
         let mut refunded = false;
-        for ((planned, bucket), taken) in self.rates().zip(taken) {
+        for ((planned, bucket), taken) in
+            self.plan.rates.iter().zip(&self.buckets).zip(&places.taken)
+        {
             refunded |= bucket.settle(&planned.rate, *taken, actual.of(planned.dimension), nanos);
         }
-        for ((budget, state), held) in self.plan.budgets.iter().zip(self.budgets()).zip(budgeted) {
+        match (&self.more, &places.more) {
+            (Some(more), Some(places)) => {
+                self.correct_more(more, places, actual, nanos) || refunded
+            }
+            _ => refunded,
+        }
+    }
+
+    fn correct_more(&self, more: &More, places: &MorePlaces, actual: &Amounts, nanos: u64) -> bool {
+        let mut refunded = false;
+        let rates = self.plan.rates.iter().skip(self.buckets.len()).zip(&more.buckets);
+        for ((planned, bucket), taken) in rates.zip(&places.taken) {
+            refunded |= bucket.settle(&planned.rate, *taken, actual.of(planned.dimension), nanos);
+        }
+        for ((budget, state), held) in
+            self.plan.budgets.iter().zip(&more.budgets).zip(&places.budgeted)
+        {
             state.lock().settle(held.period, held.amount, actual.of(budget.dimension));
         }
         refunded
@@ -360,22 +387,43 @@ impl More {
 fn settle_elsewhere(mut moved: (Arc<Scope>, Places), actual: &Amounts, nanos: u64) -> Freed {
     // A loop: limits may change very often while a long call runs.
     loop {
-        let (scope, Places { taken, budgeted }) = moved;
-        match scope.settle_here(&taken, &budgeted, actual, nanos) {
+        let (scope, places) = moved;
+        match scope.settle_here(&places, actual, nanos) {
             Ok(freed) => return freed,
-            Err(late) => {
-                moved = scope.successor().places(&scope.plan, &taken, &budgeted, actual, late);
-            }
+            Err(late) => moved = scope.successor().places(&scope.plan, &places, actual, late),
         }
     }
 }
 
 impl Places {
-    fn split_off(
-        &mut self,
-        (taken, budgeted): (usize, usize),
-    ) -> (SmallVec<[Taken; 4]>, SmallVec<[Budgeted; 1]>) {
-        (self.taken.drain(taken..).collect(), self.budgeted.drain(budgeted..).collect())
+    /// Places of nothing, one for each limit of `plan`.
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let mut places = Self::default();
+        let rates = plan.rates.len().saturating_sub(places.taken.len());
+        if rates > 0 || !plan.budgets.is_empty() {
+            let taken = SmallVec::from_elem(Taken::default(), rates);
+            let budgeted = SmallVec::from_elem(Budgeted::NONE, plan.budgets.len());
+            places.more = Some(Box::new(MorePlaces { taken, budgeted }));
+        }
+        places
+    }
+
+    /// What was taken of the limits by rate, in the order of the plan; of limits that are not there,
+    /// nothing.
+    pub(crate) fn rates(&self) -> impl Iterator<Item = &Taken> {
+        self.taken.iter().chain(self.more.iter().flat_map(|more| &more.taken))
+    }
+
+    pub(crate) fn rates_mut(&mut self) -> impl Iterator<Item = &mut Taken> {
+        self.taken.iter_mut().chain(self.more.iter_mut().flat_map(|more| &mut more.taken))
+    }
+
+    pub(crate) fn budgets(&self) -> &[Budgeted] {
+        self.more.as_ref().map_or(&[], |more| &more.budgeted)
+    }
+
+    pub(crate) fn budgets_mut(&mut self) -> &mut [Budgeted] {
+        self.more.as_mut().map_or(&mut [], |more| &mut more.budgeted)
     }
 }
 
