@@ -15,23 +15,30 @@ use crate::quota::turnstile::Freed;
 pub(crate) type CallScopes = SmallVec<[Arc<Scope>; 2]>;
 
 /// What a call holds of all its scopes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Held {
-    parts: SmallVec<[Part; 2]>,
+    scopes: CallScopes,
+    /// One for each scope. The first are there from the start: to move them here one by one would
+    /// cost as much as to fill them in.
+    places: SmallVec<[Places; 2]>,
 }
 
-/// What it holds of one.
-#[derive(Debug)]
-struct Part {
-    scope: Arc<Scope>,
-    places: Places,
+impl Default for Held {
+    #[inline]
+    fn default() -> Self {
+        let places = SmallVec::from_buf([Places::default(), Places::default()]);
+        Self { scopes: CallScopes::new(), places }
+    }
 }
 
 impl Held {
     /// One scope more, before anything is taken.
     #[inline]
     pub(crate) fn add(&mut self, scope: Arc<Scope>) {
-        self.parts.push(Part { scope, places: Places::default() });
+        self.scopes.push(scope);
+        if self.scopes.len() > self.places.len() {
+            self.places.push(Places::default());
+        }
     }
 
     /// Takes `amounts` from every scope, or from none; done once, at the start.
@@ -39,10 +46,10 @@ impl Held {
     /// What was taken before another scope refused is given back: whoever waits looks again.
     #[inline]
     pub(crate) fn take(&mut self, amounts: &Amounts, now: Moment) -> Result<(), (Denied, Freed)> {
-        for at in 0..self.parts.len() {
-            let Part { scope, places } = &mut self.parts[at];
+        for at in 0..self.scopes.len() {
+            let (scope, places) = (&mut self.scopes[at], &mut self.places[at]);
             if let Err(refusal) = scope.reserve(amounts, now, places)
-                && let Err(denied) = self.parts[at].take_elsewhere(refusal, amounts, now)
+                && let Err(denied) = take_elsewhere(scope, places, refusal, amounts, now)
             {
                 return Err(self.undo(at, denied, amounts, now));
             }
@@ -60,14 +67,14 @@ impl Held {
         amounts: &Amounts,
         now: Moment,
     ) -> (Denied, Freed) {
-        let freed = self.parts[until].scope.waited_for();
-        let freed = freed.max(settle(&self.parts[..until], &Amounts::NONE, now.nanos));
+        let freed = self.scopes[until].waited_for();
+        let freed = freed.max(self.settle_first(until, &Amounts::NONE, now.nanos));
         (self.longest(denied, amounts, now), freed)
     }
 
     /// Charges more while the call runs, whether it fits or not.
     pub(crate) fn extend(&mut self, more: &Amounts, nanos: u64) {
-        for Part { scope, places } in &mut self.parts {
+        for (scope, places) in self.scopes.iter().zip(&mut self.places) {
             scope.extend(places, more, nanos);
         }
     }
@@ -75,24 +82,31 @@ impl Held {
     /// Corrects what was taken to what was used, and ends the call.
     #[inline]
     pub(crate) fn settle(&self, actual: &Amounts, nanos: u64) -> Freed {
-        settle(&self.parts, actual, nanos)
+        self.settle_first(self.scopes.len(), actual, nanos)
+    }
+
+    #[inline]
+    fn settle_first(&self, scopes: usize, actual: &Amounts, nanos: u64) -> Freed {
+        let held = self.scopes[..scopes].iter().zip(&self.places);
+        let freed = held.map(|(scope, places)| scope.settle(places, actual, nanos));
+        freed.fold(Freed::Nothing, Freed::max)
     }
 
     /// Forgets what was taken.
     #[inline]
     pub(crate) fn clear(&mut self) {
-        self.parts.clear();
+        self.scopes.clear();
     }
 
     /// What the scopes share; `None` where nothing is held.
     #[inline]
     pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
-        self.parts.first().map(|part| &part.scope.plan.shared)
+        self.scopes.first().map(|scope| &scope.plan.shared)
     }
 
     /// Of several limits that stand against a call, the one that does so longest.
     fn longest(&self, denied: Denied, amounts: &Amounts, now: Moment) -> Denied {
-        match objection(self.parts.iter().map(|part| &part.scope), amounts, now) {
+        match objection(self.scopes.iter(), amounts, now) {
             Some(other) => {
                 let rejects = [&denied, &other].iter().any(|one| one.on_limit == OnLimit::Reject);
                 let longest = denied.longer(other);
@@ -103,32 +117,25 @@ impl Held {
     }
 }
 
-impl Part {
-    /// Takes from the successors of a scope whose limits have changed.
-    #[cold]
-    fn take_elsewhere(
-        &mut self,
-        mut refusal: Refusal,
-        amounts: &Amounts,
-        now: Moment,
-    ) -> Result<(), Denied> {
-        loop {
-            if let Refusal::Denied(denied) = refusal {
-                return Err(denied);
-            }
-            self.scope = self.scope.successor().scope();
-            match self.scope.reserve(amounts, now, &mut self.places) {
-                Ok(()) => return Ok(()),
-                Err(again) => refusal = again,
-            }
+/// Takes from the successors of a scope whose limits have changed.
+#[cold]
+fn take_elsewhere(
+    scope: &mut Arc<Scope>,
+    places: &mut Places,
+    mut refusal: Refusal,
+    amounts: &Amounts,
+    now: Moment,
+) -> Result<(), Denied> {
+    loop {
+        if let Refusal::Denied(denied) = refusal {
+            return Err(denied);
+        }
+        *scope = scope.successor().scope();
+        match scope.reserve(amounts, now, places) {
+            Ok(()) => return Ok(()),
+            Err(again) => refusal = again,
         }
     }
-}
-
-#[inline]
-fn settle(parts: &[Part], actual: &Amounts, nanos: u64) -> Freed {
-    let freed = parts.iter().map(|part| part.scope.settle(&part.places, actual, nanos));
-    freed.fold(Freed::Nothing, Freed::max)
 }
 
 /// What stands against `amounts` longest, if anything does. Waiting is wanted only where every limit

@@ -140,7 +140,6 @@ impl QuotaLimiter {
     ///
     /// # Errors
     /// As [`try_reserve`](Self::try_reserve).
-    #[inline]
     pub fn try_reserve_at(
         &self,
         whose: &Whose<'_>,
@@ -150,14 +149,17 @@ impl QuotaLimiter {
         self.inner.kept_here(whose.tenant)?;
         let (now, line) = (self.inner.moment(now), self.inner.line(whose));
         let taken = self.inner.estimator.taken_of(amounts);
-        // Filled where it lies: it is some two hundred bytes, and moving it costs as much as taking.
-        let mut reservation = Reservation::new(line, *amounts, &taken);
+        // Filled where it is returned: it is some two hundred bytes, and moving it costs as much as
+        // taking.
+        let mut result = Ok(Reservation::new(line, *amounts, &taken));
         let scopes =
             |held: &mut Held| self.inner.scopes_of(line, whose, now, |scope| held.add(scope));
-        match reservation.take(scopes, &taken, now) {
-            Ok(()) => Ok(reservation),
-            Err(denied) => Err(denied.of(whose.tenant)),
+        if let Ok(reservation) = &mut result
+            && let Err(denied) = reservation.take(scopes, &taken, now)
+        {
+            result = Err(denied.of(whose.tenant));
         }
+        result
     }
 
     /// What stands against `amounts` at `now`, without taking anything.
@@ -365,16 +367,17 @@ impl TenantHandle {
     ///
     /// # Errors
     /// As [`QuotaLimiter::try_reserve`].
-    #[inline]
     pub fn try_reserve_at(&self, amounts: &Amounts, now: Instant) -> Result<Reservation, Denied> {
         let inner = &self.limiter.inner;
         inner.kept_here(Some(&self.tenant))?;
         let (now, taken) = (inner.moment(now), inner.estimator.taken_of(amounts));
-        let mut reservation = Reservation::new(self.line, *amounts, &taken);
-        match reservation.take(|held| self.scopes_now(now, held), &taken, now) {
-            Ok(()) => Ok(reservation),
-            Err(denied) => Err(denied.of(Some(&self.tenant))),
+        let mut result = Ok(Reservation::new(self.line, *amounts, &taken));
+        if let Ok(reservation) = &mut result
+            && let Err(denied) = reservation.take(|held| self.scopes_now(now, held), &taken, now)
+        {
+            result = Err(denied.of(Some(&self.tenant)));
         }
+        result
     }
 
     /// The scopes that are held, or those in their place once limits have changed.

@@ -110,7 +110,6 @@ impl Reservation {
     }
 
     /// As [`settle`](Self::settle), at an instant the caller has read already.
-    #[inline]
     pub fn settle_at(mut self, actual: &Amounts, now: Instant) {
         self.end(actual, now);
     }
