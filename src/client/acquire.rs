@@ -225,7 +225,8 @@ async fn line_up(
         if let Some(slot) = slot {
             return slot.acquire_again(gate, wanted).await;
         }
-        let (entered, lease) = queue.acquire(gate, wanted, place(terms, ask, demand, now)).await?;
+        let (entered, lease) =
+            queue.acquire_at(gate, wanted, place(terms, ask, demand, now), now).await?;
         *slot = Some(entered);
         Ok(lease)
     };

@@ -250,7 +250,8 @@ impl Inner {
     /// A call that ran has ended.
     pub(super) fn ended(&self, account: Option<Account>, tokens: Option<u64>) {
         let last = self.room.leave();
-        if account.is_some() || self.somebody_waits() {
+        let somebody_waits = self.somebody_waits();
+        if account.is_some() || somebody_waits {
             let now = now();
             self.visit(|desk, then| {
                 if let Some(account) = account {
@@ -263,13 +264,19 @@ impl Inner {
             });
         }
         if last {
-            self.tell_idlers();
+            // The fence in `somebody_waits` pairs with the one in `until` too.
+            self.tell_idlers_seen();
         }
     }
 
     fn tell_idlers(&self) {
         // SeqCst: pairs with the fence in `until`. Either they see that it is idle, or they are seen.
         fence(Ordering::SeqCst);
+        self.tell_idlers_seen();
+    }
+
+    /// After a fence that came after what made it idle.
+    fn tell_idlers_seen(&self) {
         if self.idlers.load(Ordering::Relaxed) > 0 {
             self.idle.notify_waiters();
         }
@@ -384,7 +391,7 @@ struct Idler<'a>(&'a Inner);
 impl<'a> Idler<'a> {
     fn new(inner: &'a Inner) -> Self {
         inner.idlers.fetch_add(1, Ordering::Relaxed);
-        // SeqCst: pairs with the fence in `tell_idlers`.
+        // SeqCst: pairs with the fences in `tell_idlers` and `ended`.
         fence(Ordering::SeqCst);
         Self(inner)
     }

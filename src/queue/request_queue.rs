@@ -107,7 +107,27 @@ impl RequestQueue {
         demand: G::Demand,
         place: Place,
     ) -> Result<(Slot, G::Pass), Refused<G::Never>> {
-        let now = now();
+        self.acquire_at(gate, demand, place, now()).await
+    }
+
+    /// As [`acquire`](Self::acquire), at an instant the caller has read already: where nobody waits
+    /// the clock is not read again.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancellation
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Panics
+    /// As [`acquire`](Self::acquire).
+    pub async fn acquire_at<G: Gate>(
+        &self,
+        gate: &Arc<G>,
+        demand: G::Demand,
+        place: Place,
+        now: Instant,
+    ) -> Result<(Slot, G::Pass), Refused<G::Never>> {
         if let Some(pass) = self.inner.pass_by(&**gate, &demand, &place, now)? {
             return Ok((Slot::new(&self.inner, place, now, None), pass));
         }

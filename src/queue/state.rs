@@ -134,13 +134,15 @@ impl<T> State<T> {
             cost: tokens(place.cost),
             returns: false,
         };
-        let room = match self.hopeless(&place.lane, &waiting, now) {
+        let lane = self.lane_numbers.get(&place.lane).copied();
+        let room = match self.hopeless(lane, &waiting, now) {
             Some(eta) => Err(Entry::WouldMissDeadline { eta }),
             None => self.room_for(tenant),
         };
         match room {
             Ok(instead_of) => {
-                Entry::Waits { id: self.seat(&place.lane, waiting, now, guest), instead_of }
+                let lane = lane.unwrap_or_else(|| self.add_lane(&place.lane));
+                Entry::Waits { id: self.seat(lane, waiting, now, guest), instead_of }
             }
             Err(refusal) => {
                 self.tenants.release(tenant);
@@ -169,21 +171,19 @@ impl<T> State<T> {
             cost: tokens(place.cost),
             returns: true,
         };
-        self.seat(&place.lane, waiting, now, guest)
+        let lane = self.lane_numbers.get(&place.lane).copied();
+        let lane = lane.unwrap_or_else(|| self.add_lane(&place.lane));
+        self.seat(lane, waiting, now, guest)
     }
 
-    fn seat(&mut self, lane: &LaneKey, waiting: Waiting, now: Instant, guest: T) -> WaiterId {
-        let lane = self.lane_number(lane);
+    fn seat(&mut self, lane: LaneNo, waiting: Waiting, now: Instant, guest: T) -> WaiterId {
         let id = self.seats.take(Seat { guest, lane, waiting, phase: Phase::Waits, armed: None });
         self.count(id, &waiting, true);
         self.line_up(lane, id, &waiting, now);
         id
     }
 
-    fn lane_number(&mut self, key: &LaneKey) -> LaneNo {
-        if let Some(&number) = self.lane_numbers.get(key) {
-            return number;
-        }
+    fn add_lane(&mut self, key: &LaneKey) -> LaneNo {
         let number = self.next_lane;
         self.next_lane += 1;
         self.lane_numbers.insert(key.clone(), number);
@@ -230,9 +230,9 @@ impl<T> State<T> {
 
     /// How long a call would wait that would wait for longer than its patience: it is refused at
     /// once, for it would only make the others wait longer as well.
-    fn hopeless(&self, lane: &LaneKey, waiting: &Waiting, now: Instant) -> Option<Duration> {
+    fn hopeless(&self, lane: Option<LaneNo>, waiting: &Waiting, now: Instant) -> Option<Duration> {
         let left = waiting.deadline.saturating_duration_since(now);
-        let lane = self.lanes.get(self.lane_numbers.get(lane)?)?;
+        let lane = self.lanes.get(&lane?)?;
         lane.eta(waiting).filter(|&eta| eta > left.mul_f64(self.settings.patience))
     }
 
@@ -390,8 +390,9 @@ impl<T> State<T> {
     pub(crate) fn is_crowded_elsewhere(&self, lane: &LaneKey) -> bool {
         let bounded = self.settings.max_depth_per_tenant.is_some();
         let crowded = bounded || self.depth() >= self.settings.max_depth;
-        let number = self.lane_numbers.get(lane);
-        crowded && number.is_none_or(|number| !self.busy.contains(number))
+        // Asked last: it is a keyed hash, and a queue is seldom crowded.
+        let is_busy = || self.lane_numbers.get(lane).is_some_and(|lane| self.busy.contains(lane));
+        crowded && !is_busy()
     }
 
     /// Whose turn it is in a lane, best first.

@@ -2,7 +2,7 @@
 
 use crate::quota::amounts::Amounts;
 use crate::quota::denied::Denied;
-use crate::quota::held::{CallScopes, Held};
+use crate::quota::held::Held;
 use crate::quota::key::ScopeKey;
 use crate::quota::scope::Moment;
 use crate::quota::shared::Ticket;
@@ -48,24 +48,24 @@ impl Reservation {
         reservation
     }
 
-    /// Takes `amounts` from the scopes that `find` gives; where that is refused, nothing is left to
+    /// Takes `amounts` from the scopes that `find` adds; where that is refused, nothing is left to
     /// settle.
+    #[inline]
     pub(crate) fn take(
         &mut self,
-        find: impl FnOnce(&mut CallScopes) -> Result<(), Denied>,
+        find: impl FnOnce(&mut Held) -> Result<(), Denied>,
         amounts: &Amounts,
         now: Moment,
     ) -> Result<(), Denied> {
-        let taken = find(self.held.scopes()).and_then(|()| {
-            self.held.take(amounts, now).map_err(|(denied, freed)| {
-                self.opened(freed);
-                denied
-            })
-        });
-        if taken.is_err() {
+        if let Err(denied) = find(&mut self.held) {
             self.held.clear();
+            return Err(denied);
         }
-        taken
+        self.held.take(amounts, now).map_err(|(denied, freed)| {
+            self.opened(freed);
+            self.held.clear();
+            denied
+        })
     }
 
     /// What the call was expected to use when it began.
@@ -110,7 +110,6 @@ impl Reservation {
     }
 
     /// As [`settle`](Self::settle), at an instant the caller has read already.
-    #[inline]
     pub fn settle_at(mut self, actual: &Amounts, now: Instant) {
         self.end(actual, now);
     }
@@ -125,9 +124,8 @@ impl Reservation {
             ticket.end(actual, at);
         }
         if let Some(shared) = self.held.shared() {
-            let nanos = shared.nanos(at);
-            let freed = self.held.settle(actual, nanos);
-            self.opened(freed);
+            let freed = self.held.settle(actual, shared.nanos(at));
+            shared.turnstiles.opened(freed, self.line);
             self.held.clear();
         }
     }
