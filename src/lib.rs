@@ -75,6 +75,7 @@ pub mod time;
 // L1: the vocabulary.
 pub mod admission;
 pub mod chunk;
+mod document;
 pub mod error;
 pub mod event;
 pub mod options;

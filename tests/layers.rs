@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["time", "rng", "sync", "duration", "histogram"],
     &[
         "admission",
+        "document",
         "error",
         "event",
         "outcome",
