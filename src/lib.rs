@@ -66,6 +66,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // L0: nouns that import nothing of the crate.
+mod address;
 pub mod duration;
 pub mod histogram;
 pub mod rng;
