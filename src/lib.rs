@@ -66,6 +66,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // L0: nouns that import nothing of the crate.
+mod address;
 pub mod duration;
 pub mod histogram;
 pub mod rng;
@@ -75,6 +76,7 @@ pub mod time;
 // L1: the vocabulary.
 pub mod admission;
 pub mod chunk;
+mod document;
 pub mod error;
 pub mod event;
 pub mod options;

@@ -9,9 +9,10 @@ use source::{Source, Token};
 
 /// The top-level modules, lowest layer first. A module may import what is below it.
 const LAYERS: &[&[&str]] = &[
-    &["time", "rng", "sync", "duration", "histogram"],
+    &["time", "rng", "sync", "address", "duration", "histogram"],
     &[
         "admission",
+        "document",
         "error",
         "event",
         "outcome",

@@ -10,6 +10,14 @@ const MOST_LINES: usize = 700;
 /// Where intrinsics need it, behind the safe functions of `vector`.
 const HOME_OF_UNSAFE: &str = "src/vector/arch/";
 
+/// Every unsafe block and function there is, file by file: whoever adds one counts it here, so that
+/// nobody adds one unnoticed.
+const UNSAFE: &[(&str, Unsafe)] =
+    &[("src/vector/arch/x86_64.rs", Unsafe { blocks: 12, functions: 0 })];
+
+/// How far above an unsafe block its reason may stand.
+const LINES_TO_SAFETY: usize = 6;
+
 /// Names that say nothing of what is inside, so that everything ends up inside.
 const NAMES_WITHOUT_A_SUBJECT: &[&str] = &["utils", "util", "common", "helpers", "types", "misc"];
 
@@ -23,6 +31,21 @@ const LINES_TO_THE_REASON: usize = 3;
 #[test]
 fn unsafe_stays_in_its_folder() {
     expect_none("src", unsafe_outside_its_folder);
+}
+
+/// The table above is the list of what an auditor reads.
+#[test]
+fn every_unsafe_block_and_function_is_counted() {
+    let sources = Source::under("src");
+    let counted = sources.iter().map(|source| (source.path.as_str(), Unsafe::of(source)));
+    let found: Vec<_> = counted.filter(|(_, count)| *count != Unsafe::default()).collect();
+    assert_eq!(found, UNSAFE, "update the table, after a second look");
+}
+
+/// What makes an unsafe block right is said where it stands, and not merely somewhere.
+#[test]
+fn every_unsafe_block_says_why_it_is_sound() {
+    expect_none("src", unsafe_without_safety);
 }
 
 /// Whoever opens a `mod.rs` looks for the folder's map; code there is code nobody finds.
@@ -77,6 +100,34 @@ fn unsafe_outside_its_folder(source: &Source) -> Vec<Finding> {
     }
     let words = source.tokens().into_iter().filter(|token| token.text == "unsafe");
     words.map(|word| (word.line, format!("`unsafe` belongs under {HOME_OF_UNSAFE}"))).collect()
+}
+
+/// How often a file is unsafe.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Unsafe {
+    blocks: usize,
+    /// Traits and implementations too.
+    functions: usize,
+}
+
+impl Unsafe {
+    fn of(source: &Source) -> Self {
+        let tokens = source.tokens();
+        let pairs = tokens.windows(2).filter(|pair| pair[0].text == "unsafe");
+        let (blocks, functions): (Vec<_>, Vec<_>) = pairs.partition(|pair| pair[1].text == "{");
+        Self { blocks: blocks.len(), functions: functions.len() }
+    }
+}
+
+fn unsafe_without_safety(source: &Source) -> Vec<Finding> {
+    let (tokens, comments) = (source.tokens(), source.comments.lines().collect::<Vec<_>>());
+    let blocks = tokens.windows(2).filter(|pair| pair[0].text == "unsafe" && pair[1].text == "{");
+    let bare = blocks.filter(|pair| {
+        let line = pair[0].line;
+        let near = &comments[line.saturating_sub(1 + LINES_TO_SAFETY)..line];
+        !near.iter().any(|comment| comment.contains("SAFETY:"))
+    });
+    bare.map(|pair| (pair[0].line, "`// SAFETY:` is missing".to_owned())).collect()
 }
 
 fn items_in_a_mod_file(source: &Source) -> Vec<Finding> {
@@ -229,6 +280,14 @@ mod the_checkers {
             "#![deny(unsafe_code)]\n// unsafe\nconst A: &str = \"unsafe\";\nunsafe fn f() {}";
         assert_eq!(lines("src/vector/mod.rs", text, unsafe_outside_its_folder), [4]);
         assert_eq!(lines("src/vector/arch/avx.rs", text, unsafe_outside_its_folder), [0; 0]);
+    }
+
+    #[test]
+    fn unsafe_is_counted_by_kind_and_wants_a_reason() {
+        let text = "unsafe fn f() {\n unsafe { g() }\n}\n// SAFETY: h\nlet a = unsafe { h() };";
+        let count = Unsafe::of(&Source::parse("src/a.rs", text));
+        assert_eq!(count, Unsafe { blocks: 2, functions: 1 });
+        assert_eq!(lines("src/a.rs", text, unsafe_without_safety), [2]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::balance::health::HealthPolicy;
 use crate::balance::limits::EndpointLimits;
 use crate::balance::model_names;
 use crate::balance::strategy::StrategyKind;
+use crate::document;
 use crate::error::BuildError;
 use crate::provider::Provider;
 use crate::usage::Price;
@@ -159,8 +160,9 @@ impl BalancerConfig {
 
     /// Reads a configuration.
     ///
-    /// What [`Deserialize`] does, with better errors. A service that reads it as part of its own
-    /// configuration can have them too, through the `serde_path_to_error` crate.
+    /// What [`Deserialize`] does, with better errors: they have a path, and do not quote the document,
+    /// as some formats' own do. A service that reads it as part of its own configuration can have paths
+    /// too, through the `serde_path_to_error` crate.
     ///
     /// # Errors
     /// Names the field at fault by its path, such as `endpoints[2].limits.burst`. Where the document
@@ -168,10 +170,7 @@ impl BalancerConfig {
     pub fn from_deserializer<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Self, BuildError> {
-        serde_path_to_error::deserialize(deserializer).map_err(|error| {
-            let path = error.path().to_string();
-            BuildError::new(path, error.into_inner().to_string().trim_end().to_owned())
-        })
+        document::read(deserializer)
     }
 
     /// Builds the balancer. `provider` finds each endpoint's provider by its name; endpoints may

@@ -1,5 +1,6 @@
 //! The cache as an application sees it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::cache::admission::NotStored;
@@ -48,8 +49,8 @@ pub struct SemanticCache {
     scope: Scope,
 }
 
-/// Which entries are taken back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which entries are taken back. `Debug` shows no name: tags and namespaces may name tenants.
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Invalidate<'a> {
     /// All.
@@ -60,6 +61,17 @@ pub enum Invalidate<'a> {
     Namespace(&'a str),
     /// Those of this tenant, in whatever namespace they are its own.
     Tenant(&'a TenantId),
+}
+
+impl fmt::Debug for Invalidate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "All",
+            Self::Tag(_) => "Tag(..)",
+            Self::Namespace(_) => "Namespace(..)",
+            Self::Tenant(_) => "Tenant(..)",
+        })
+    }
 }
 
 impl<'a> Invalidate<'a> {

@@ -5,10 +5,13 @@
 //! ```
 //!
 //! Numbers are little-endian. The checksum is HighwayHash under a fixed key: it finds damage, not
-//! forgery. The JSON holds the key of the cache's hashes, so that keys stay valid; whoever may read
-//! the file may read the answers anyway. Vectors are not in it: entries get theirs again when somebody
+//! forgery. The JSON holds questions and answers as they are, and of tenants, namespaces and tags only
+//! hashes; on Unix nobody but the owner may read it. A hash key of the cache's own is in it, so that
+//! keys stay valid. One that [was given](CacheBuilder::secret) is not, for it is worth more than this
+//! file: only a hash under it, by which the next cache knows its own. Vectors are not in it: entries get theirs again when somebody
 //! looks for similar questions.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -68,7 +71,10 @@ pub enum SnapshotFault {
 #[derive(Serialize, Deserialize)]
 struct Contents {
     saved: Duration,
-    secret: Secret,
+    /// `None` where it was given to the cache.
+    secret: Option<Secret>,
+    /// The hash of nothing under the secret.
+    mark: Halves,
     embedder: Option<String>,
     calibration: Option<Calibration>,
     entries: Vec<Record>,
@@ -130,7 +136,8 @@ impl CacheBuilder {
         let path = path.as_ref();
         let fail = |fault| SnapshotError { path: path.into(), fault };
         let contents = read(path).map_err(fail)?;
-        let cache = self.build_with(contents.secret).map_err(SnapshotFault::Build).map_err(fail)?;
+        let secret = contents.secret.unwrap_or_else(Secret::random);
+        let cache = self.build_with(secret).map_err(SnapshotFault::Build).map_err(fail)?;
         contents.restore(cache.inner(), now());
         Ok(cache)
     }
@@ -142,7 +149,8 @@ impl Contents {
         let fresh = entries.filter(|entry| entry.expires > now);
         Self {
             saved: since_epoch(),
-            secret: inner.secret,
+            secret: (!inner.policies.may_share).then_some(inner.secret),
+            mark: inner.secret.mark().into(),
             embedder: inner.embedder.as_ref().map(|embedder| embedder.id().to_owned()),
             calibration: inner.rule.lock().calibration.clone(),
             entries: fresh.map(|entry| Record::of(entry, now)).collect(),
@@ -158,7 +166,7 @@ impl Contents {
             inner.rule.lock().adopt(learnt);
         }
         // Under another secret nobody would find them.
-        if inner.secret != self.secret {
+        if inner.secret.mark() != u128::from(self.mark) {
             return;
         }
         for record in self.entries {
@@ -208,7 +216,7 @@ fn write(path: &Path, contents: &Contents) -> io::Result<()> {
     let json = serde_json::to_vec(contents)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(".partial");
-    let mut file = File::create(&beside)?;
+    let mut file = private(&beside)?;
     file.write_all(&MAGIC)?;
     file.write_all(&VERSION.to_le_bytes())?;
     file.write_all(&(json.len() as u64).to_le_bytes())?;
@@ -216,6 +224,15 @@ fn write(path: &Path, contents: &Contents) -> io::Result<()> {
     file.write_all(&json)?;
     file.sync_all()?;
     std::fs::rename(&beside, path)
+}
+
+/// A file for its owner alone, as far as the system knows owners.
+fn private(path: &OsStr) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 fn read(path: &Path) -> Result<Contents, SnapshotFault> {

@@ -10,10 +10,10 @@ use crate::chunk::ResponseBounds;
 use crate::client::{Fallback, HedgePolicy, LlmClient, RetryPolicy};
 use crate::config::assembly::Assembly;
 use crate::config::cache::CacheConfig;
-use crate::config::path;
 use crate::config::provider::ProviderConfig;
 use crate::config::quota::QuotaConfig;
 use crate::config::shared::SharedConfig;
+use crate::document;
 use crate::error::BuildError;
 use crate::options::Timeouts;
 use crate::queue::QueueSettings;
@@ -91,7 +91,7 @@ impl ClientConfig {
     pub fn from_deserializer<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Self, BuildError> {
-        path::read(deserializer)
+        document::read(deserializer)
     }
 
     /// Builds the client. Keys come from the environment of the process.

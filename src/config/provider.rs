@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::Address;
 use crate::config::env_var::EnvVar;
 
 /// A server and the wire it speaks.
@@ -97,7 +98,9 @@ pub struct BodyBounds {
 }
 
 /// Settings of the builder of `OpenAi` that other wires lack; `None` is its default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// `Debug` shows how many query parameters there are, not what they say.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct OpenAiOptions {
@@ -192,11 +195,26 @@ impl fmt::Debug for ProviderConfig {
         let Self { kind, base_url, api_key_env, model, headers, headers_env, .. } = self;
         f.debug_struct("ProviderConfig")
             .field("kind", kind)
-            .field("base_url", base_url)
+            .field("base_url", &base_url.as_deref().map(Address))
             .field("api_key_env", api_key_env)
             .field("model", model)
             .field("headers", &headers.len())
             .field("headers_env", headers_env)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OpenAiOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { organization, project, query, max_tokens_field, stream_usage, send_reasoning } =
+            self;
+        f.debug_struct("OpenAiOptions")
+            .field("organization", organization)
+            .field("project", project)
+            .field("query", &query.len())
+            .field("max_tokens_field", max_tokens_field)
+            .field("stream_usage", stream_usage)
+            .field("send_reasoning", send_reasoning)
+            .finish()
     }
 }

@@ -112,7 +112,8 @@ impl Reason {
     }
 }
 
-/// A call that does not fit its quota.
+/// A call that does not fit its quota. Its words name the limit and not the tenant, for errors are
+/// logged; [`tenant`](Self::tenant) does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Denied {
@@ -180,9 +181,6 @@ impl Denied {
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the {} limit", self.level)?;
-        if let Some(tenant) = &self.tenant {
-            write!(f, " of {tenant}")?;
-        }
         match self.reason {
             Reason::TooLarge { dimension, amount, most } => {
                 write!(f, " allows {most} {} at once, not {amount}", dimension.label())

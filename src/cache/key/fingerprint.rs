@@ -91,6 +91,13 @@ impl Secret {
         Self([a as u64, (a >> 64) as u64, b as u64, (b >> 64) as u64])
     }
 
+    /// What a secret is recognised by where it must not be written down.
+    pub(crate) fn mark(&self) -> u128 {
+        let mut feed = Feed::new(self.0);
+        feed.raw(b"s");
+        feed.finish()
+    }
+
     /// Where a shared index keeps a partition: the vectors of other embedders are elsewhere.
     pub(crate) fn shared_partition(&self, partition: PartitionKey, embedder: &str) -> u128 {
         let mut feed = Feed::new(self.0);

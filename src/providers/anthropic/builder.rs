@@ -1,15 +1,18 @@
 //! Everything about the provider that can be set.
 
+use std::fmt;
+
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::provider::{Anthropic, Inner};
+use crate::address::Address;
 use crate::error::BuildError;
 use crate::provider::Capabilities;
 use crate::providers::http::bounds::HttpBounds;
 use crate::providers::http::transport::{Config, Transport};
 
 /// Builds an [`Anthropic`]. `Debug` shows no key and no header's value.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use]
 pub struct AnthropicBuilder {
     id: String,
@@ -169,6 +172,19 @@ fn checked(key: &SecretString) -> Result<&str, BuildError> {
         return wrong("has blanks, line ends or other characters that no key has");
     }
     Ok(key)
+}
+
+impl fmt::Debug for AnthropicBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnthropicBuilder")
+            .field("id", &self.id)
+            .field("base_url", &Address(&self.base_url))
+            .field("key", &self.api_key.is_some())
+            .field("headers", &self.headers.len())
+            .field("model", &self.model)
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

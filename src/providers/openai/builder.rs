@@ -4,6 +4,7 @@ use std::fmt;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::address::Address;
 use crate::error::BuildError;
 use crate::provider::Capabilities;
 use crate::providers::http::bounds::HttpBounds;
@@ -225,7 +226,7 @@ impl fmt::Debug for OpenAiBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpenAiBuilder")
             .field("id", &self.id)
-            .field("base_url", &self.base_url)
+            .field("base_url", &Address(&self.base_url))
             .field("key", &self.key.is_some())
             .field("headers", &self.headers.len())
             .field("model", &self.model)
