@@ -52,6 +52,9 @@ mod admission;
 mod answer;
 mod builder;
 mod decision;
+#[cfg(feature = "__fuzz")]
+#[doc(hidden)]
+pub mod door;
 mod embedding;
 mod exchange;
 pub mod flight;

@@ -13,7 +13,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -134,10 +134,16 @@ impl CacheBuilder {
     /// Names the file and what is the matter with it, be it that the cache cannot be built.
     pub fn load(self, path: impl AsRef<Path>) -> Result<SemanticCache, SnapshotError> {
         let path = path.as_ref();
-        let fail = |fault| SnapshotError { path: path.into(), fault };
-        let contents = read(path).map_err(fail)?;
+        let loaded = std::fs::read(path).map_err(SnapshotFault::Io);
+        let loaded = loaded.and_then(|file| self.load_from(&file));
+        loaded.map_err(|fault| SnapshotError { path: path.into(), fault })
+    }
+
+    /// The same, of a file that was read already.
+    pub(super) fn load_from(self, file: &[u8]) -> Result<SemanticCache, SnapshotFault> {
+        let contents = read(file)?;
         let secret = contents.secret.unwrap_or_else(Secret::random);
-        let cache = self.build_with(secret).map_err(SnapshotFault::Build).map_err(fail)?;
+        let cache = self.build_with(secret).map_err(SnapshotFault::Build)?;
         contents.restore(cache.inner(), now());
         Ok(cache)
     }
@@ -217,10 +223,7 @@ fn write(path: &Path, contents: &Contents) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".partial");
     let mut file = private(&beside)?;
-    file.write_all(&MAGIC)?;
-    file.write_all(&VERSION.to_le_bytes())?;
-    file.write_all(&(json.len() as u64).to_le_bytes())?;
-    file.write_all(&checksum(&json).to_le_bytes())?;
+    file.write_all(&header(&json))?;
     file.write_all(&json)?;
     file.sync_all()?;
     std::fs::rename(&beside, path)
@@ -235,19 +238,31 @@ fn private(path: &OsStr) -> io::Result<File> {
     options.open(path)
 }
 
-fn read(path: &Path) -> Result<Contents, SnapshotFault> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|mut file| file.read_to_end(&mut bytes))
-        .map_err(SnapshotFault::Io)?;
-    let rest = bytes.strip_prefix(&MAGIC).ok_or(SnapshotFault::NotASnapshot)?;
+/// What stands before `json` in a file.
+pub(super) fn header(json: &[u8]) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    header[12..20].copy_from_slice(&(json.len() as u64).to_le_bytes());
+    header[20..].copy_from_slice(&checksum(json).to_le_bytes());
+    header
+}
+
+/// What a snapshot of the cache holds, as JSON.
+#[cfg(feature = "__fuzz")]
+pub(super) fn contents_of(cache: &SemanticCache) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&Contents::of(cache.inner(), now()))
+}
+
+fn read(file: &[u8]) -> Result<Contents, SnapshotFault> {
+    let rest = file.strip_prefix(&MAGIC).ok_or(SnapshotFault::NotASnapshot)?;
     let (version, rest) = rest.split_first_chunk().ok_or(SnapshotFault::Damaged)?;
     let version = u32::from_le_bytes(*version);
     if version != VERSION {
         return Err(SnapshotFault::Version(version));
     }
     let json = checked(rest).ok_or(SnapshotFault::Damaged)?;
-    debug_assert_eq!(bytes.len(), HEADER + json.len());
+    debug_assert_eq!(file.len(), HEADER + json.len());
     serde_json::from_slice(json).map_err(|_| SnapshotFault::Damaged)
 }
 

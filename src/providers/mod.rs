@@ -17,6 +17,10 @@
 #[cfg(feature = "__http")]
 pub(crate) mod http;
 
+#[cfg(feature = "__fuzz")]
+#[doc(hidden)]
+pub mod door;
+
 #[cfg(feature = "anthropic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "anthropic")))]
 pub mod anthropic;

@@ -42,6 +42,9 @@ mod adaptive;
 mod builder;
 mod by_number;
 mod dispatch;
+#[cfg(feature = "__fuzz")]
+#[doc(hidden)]
+pub mod door;
 mod drain;
 mod fair;
 mod gate;

@@ -49,6 +49,9 @@ mod amounts;
 mod budget;
 mod builder;
 mod denied;
+#[cfg(feature = "__fuzz")]
+#[doc(hidden)]
+pub mod door;
 mod estimate;
 mod held;
 mod key;

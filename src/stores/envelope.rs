@@ -94,9 +94,15 @@ impl Sealer {
         sealed.extend_from_slice(&[VERSION, flags]);
         sealed.extend_from_slice(&length);
         sealed.extend_from_slice(&body);
-        let seal = keyed(&self.seals, place, &[&sealed]);
-        sealed.extend_from_slice(&seal);
+        let sealed = self.sealed(place, sealed);
         Ok((sealed.len() <= MOST_STORED).then_some(sealed))
+    }
+
+    /// `content` with its seal.
+    pub(super) fn sealed(&self, place: &[u8], mut content: Vec<u8>) -> Vec<u8> {
+        let seal = keyed(&self.seals, place, &[&content]);
+        content.extend_from_slice(&seal);
+        content
     }
 
     /// What was sealed for `place`.
@@ -129,7 +135,7 @@ impl fmt::Debug for Sealer {
 
 /// Why a value is not what was kept there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum Broken {
+pub(super) enum Broken {
     #[error("the value is too short")]
     Short,
     #[error("the seal does not fit the value, its key and the secret")]
@@ -161,7 +167,7 @@ fn compressed(body: Vec<u8>) -> (u8, Vec<u8>) {
 }
 
 /// The body of `content`, whose seal fits.
-fn body(content: &[u8]) -> Result<Cow<'_, [u8]>, Broken> {
+pub(super) fn body(content: &[u8]) -> Result<Cow<'_, [u8]>, Broken> {
     let ([version, flags, length @ ..], body) =
         content.split_first_chunk::<HEAD>().ok_or(Broken::Short)?;
     if *version != VERSION {

@@ -6,6 +6,9 @@
 //! reaches an engine is hashed with a secret of the application's, so that nobody reads from it whose
 //! limits these are, and sealed with it where it comes back.
 
+#[cfg(feature = "__fuzz")]
+#[doc(hidden)]
+pub mod door;
 mod envelope;
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]

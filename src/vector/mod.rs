@@ -52,6 +52,9 @@ mod arch;
 mod bound;
 mod chunk;
 mod codes;
+#[cfg(feature = "__fuzz")]
+#[doc(hidden)]
+pub mod door;
 mod entries;
 mod error;
 mod frame;

@@ -19,7 +19,7 @@ pub(super) const WIRE: &str = "anthropic";
 ///
 /// # Errors
 /// [`ErrorKind::Malformed`] when it is no message; the classified error when it is one.
-pub(super) fn response(body: &[u8], keep_raw: bool) -> Result<ChatResponse, ProviderError> {
+pub(crate) fn response(body: &[u8], keep_raw: bool) -> Result<ChatResponse, ProviderError> {
     let message: Message<'_> = serde_json::from_slice(body).map_err(malformed)?;
     if let Some(error) = message.error {
         return Err(classify::error_value(None, &error));

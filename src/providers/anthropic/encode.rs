@@ -15,19 +15,19 @@ use crate::request::{
 
 /// What a body needs beyond the request.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Settings<'a> {
-    pub(super) model: &'a str,
+pub(crate) struct Settings<'a> {
+    pub(crate) model: &'a str,
     /// Sent where the request names no bound: the wire demands one.
-    pub(super) max_tokens: u64,
-    pub(super) cache_system: bool,
-    pub(super) stream: bool,
+    pub(crate) max_tokens: u64,
+    pub(crate) cache_system: bool,
+    pub(crate) stream: bool,
 }
 
 /// The body of `POST /v1/messages`.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidRequest`] and [`ErrorKind::Unsupported`] for what the wire cannot say.
-pub(super) fn body(
+pub(crate) fn body(
     request: &ChatRequest,
     settings: &Settings<'_>,
 ) -> Result<Vec<u8>, ProviderError> {

@@ -45,12 +45,12 @@
 //!   Citations inside a text are dropped.
 
 mod builder;
-mod decode;
-mod encode;
+pub(super) mod decode;
+pub(super) mod encode;
 #[cfg(test)]
 mod laws;
 mod provider;
-mod stream;
+pub(super) mod stream;
 
 pub use builder::AnthropicBuilder;
 pub use provider::Anthropic;

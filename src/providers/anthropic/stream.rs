@@ -23,7 +23,7 @@ const MAX_OPEN_BLOCKS: usize = 64;
 /// Memory is the open blocks: nothing of text, reasoning and tool calls, and the content of blocks
 /// that become [`Part::Opaque`], within the transport's bound of the stream.
 #[derive(Default)]
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     /// By the server's index, which is a name and nothing more: any number may come.
     open: BTreeMap<u64, Block>,
     /// Blocks begun so far. Their own numbers, so that a server that uses an index twice does not

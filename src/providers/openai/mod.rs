@@ -23,11 +23,11 @@
 //! reason `Other("refusal")`, so that no cache takes it for an answer.
 
 mod builder;
-mod decode;
+pub(super) mod decode;
 mod embeddings;
-mod encode;
+pub(super) mod encode;
 mod provider;
-mod stream;
+pub(super) mod stream;
 mod wire;
 
 pub use builder::OpenAiBuilder;
