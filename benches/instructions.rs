@@ -25,8 +25,8 @@ use evenkeel::quota::{Amounts, Whose};
 use evenkeel::time::{Instant, now};
 use evenkeel::{
     Balancer, Call, CallContext, Capabilities, ChatRequest, ChatResponse, Chunk, ChunkStream,
-    Endpoint, FinishReason, Limits, LlmClient, Part, Provider, ProviderError, QuotaLimiter,
-    RequestQueue, TenantId, Usage,
+    Endpoint, FinishReason, Limits, LlmClient, Provider, ProviderError, QuotaLimiter, RequestQueue,
+    TenantId, Usage,
 };
 use futures::StreamExt as _;
 use tokio::runtime::Builder;
@@ -123,19 +123,20 @@ fn queue() -> impl FnMut() {
 fn hit(prompt: usize) -> impl FnMut() {
     let client = client(builder().cache(cache()));
     let request = Question::new(prompt).next();
-    move || answered(&client, Arc::clone(&request))
+    let tenant = TenantId::new("acme");
+    move || answered(&client, Arc::clone(&request), &tenant)
 }
 
 /// Asks something new, with everything on.
 fn miss(prompt: usize) -> impl FnMut() {
     let queue = RequestQueue::builder().build().expect("defaults");
     let client = client(builder().cache(cache()).quota(limiter()).queue(queue));
-    let mut question = Question::new(prompt);
-    move || answered(&client, question.next())
+    let (mut question, tenant) = (Question::new(prompt), TenantId::new("acme"));
+    move || answered(&client, question.next(), &tenant)
 }
 
-fn answered(client: &LlmClient, request: Arc<ChatRequest>) {
-    let call = Call::from(request).tenant("acme");
+fn answered(client: &LlmClient, request: Arc<ChatRequest>, tenant: &TenantId) {
+    let call = Call::from(request).tenant(tenant.clone());
     drop(black_box(at_once(client.complete(call)).expect("somebody answers")));
 }
 
@@ -176,25 +177,17 @@ fn at_once<F: Future>(work: F) -> F::Output {
 }
 
 /// A request that asks something new each time, written in place.
-struct Question {
-    request: Arc<ChatRequest>,
-    number: u64,
-}
+struct Question(Arc<ChatRequest>);
 
 impl Question {
     fn new(prompt: usize) -> Self {
-        let request = Arc::new(ChatRequest::new("model").user("x".repeat(prompt)));
-        Self { request, number: 0 }
+        Self(Arc::new(ChatRequest::new("model").user("x".repeat(prompt))))
     }
 
     fn next(&mut self) -> Arc<ChatRequest> {
-        self.number += 1;
-        let request = Arc::get_mut(&mut self.request).expect("the last call has ended");
-        let Part::Text { text } = &mut request.messages[0].content[0] else {
-            unreachable!("the prompt is a text");
-        };
-        text.replace_range(..16, &format!("{:016x}", self.number));
-        Arc::clone(&self.request)
+        let request = Arc::get_mut(&mut self.0).expect("the last call has ended");
+        *request.sampling.seed.get_or_insert(0) += 1;
+        Arc::clone(&self.0)
     }
 }
 

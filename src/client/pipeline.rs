@@ -62,7 +62,7 @@ pub(super) async fn stream(client: &Arc<Inner>, call: Call) -> Result<Completion
 pub(super) fn finish(
     response: Arc<ChatResponse>,
     attempt: Attempt,
-    mut settlement: Settlement,
+    mut settlement: Box<Settlement>,
 ) -> Completion {
     settlement.parts().1.bill().receive(response.content_bytes());
     let report = settlement.succeed(attempt, &response);
@@ -74,8 +74,8 @@ pub(super) fn finish(
 pub(super) async fn fetch(
     client: &Arc<Inner>,
     call: &Call,
-    mut settlement: Settlement,
-) -> Result<(Committed, Settlement), Error> {
+    mut settlement: Box<Settlement>,
+) -> Result<(Committed, Box<Settlement>), Error> {
     let mut ask = Ask { call, mode: settlement.terms().caller.mode, fallback: None };
     let mut at = match reserve(&mut settlement, call).await {
         Ok(at) => at,

@@ -11,6 +11,7 @@ mod alloc;
 mod cache_read;
 mod clock;
 mod governor_pair;
+mod instantaneous;
 mod machine;
 mod measure;
 mod rows;

@@ -88,7 +88,8 @@ fn time_of(runs: u64, work: &mut impl FnMut()) -> Duration {
     thread_cpu() - start
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The middle one.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() % 2 {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use futures::task::{ArcWake, waker_ref};
 
 use crate::cache::flight::failure::{Failure, FlightError};
-use crate::cache::flight::fleet::Fleet;
+use crate::cache::flight::fleet::{Fleet, Hashed};
 use crate::cache::flight::horizon::Horizon;
 use crate::cache::flight::leader::Upstream;
 use crate::cache::flight::piece::{Key, Piece};
@@ -18,14 +18,14 @@ use crate::time::Instant;
 
 /// A flight. The fleet holds it as long as it takes members, and each member holds it.
 pub(super) struct Flight<K: Key, P: Piece> {
-    pub(super) key: K,
+    pub(super) key: Hashed<K>,
     pub(super) horizon: Horizon,
     fleet: Arc<Fleet<K, P>>,
     state: Mutex<State<P, Upstream<P>>>,
 }
 
 impl<K: Key, P: Piece> Flight<K, P> {
-    pub(super) fn new(fleet: &Arc<Fleet<K, P>>, key: K, deadline: Instant) -> Self {
+    pub(super) fn new(fleet: &Arc<Fleet<K, P>>, key: Hashed<K>, deadline: Instant) -> Self {
         Self {
             key,
             horizon: Horizon::new(deadline),
