@@ -32,7 +32,8 @@ pub(super) async fn complete(client: &Arc<Inner>, call: Call) -> Result<Completi
         Found::Share(sharing) => return sharing.whole().await,
         Found::Nothing(entry) => Settlement::begin(client, &call, entry),
     };
-    let (committed, settlement) = fetch(client, &call, settlement).await?;
+    // Boxed: neither a call that the cache answers nor a task that has not begun is to carry its room.
+    let (committed, settlement) = Box::pin(fetch(client, &call, settlement)).await?;
     match committed.opened {
         Opened::Whole(response) => Ok(finish(response, committed.attempt, settlement)),
         Opened::Stream(opened) => {
@@ -50,7 +51,7 @@ pub(super) async fn stream(client: &Arc<Inner>, call: Call) -> Result<Completion
         Found::Share(sharing) => return caching::follow(sharing).await,
         Found::Nothing(entry) => Settlement::begin(client, &call, entry),
     };
-    let (committed, settlement) = fetch(client, &call, settlement).await?;
+    let (committed, settlement) = Box::pin(fetch(client, &call, settlement)).await?;
     let opened = match committed.opened {
         Opened::Stream(opened) => opened,
         Opened::Whole(_) => unreachable!("an attempt opens a stream where one is wanted"),

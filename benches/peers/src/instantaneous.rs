@@ -114,9 +114,4 @@ impl Question {
         *request.sampling.seed.get_or_insert(0) += 1;
         Arc::clone(&self.0)
     }
-
-    /// The one that was asked last.
-    pub(crate) fn again(&self) -> Arc<ChatRequest> {
-        Arc::clone(&self.0)
-    }
 }

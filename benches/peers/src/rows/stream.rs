@@ -42,9 +42,11 @@ fn plain(effort: Effort, pending: bool) -> f64 {
 }
 
 fn followed(effort: Effort) -> f64 {
-    chunk(effort, true, FOLLOWERS, |builder| {
-        builder.cache(SemanticCache::builder().build().expect("defaults"))
-    })
+    chunk(effort, true, FOLLOWERS, cached)
+}
+
+pub(crate) fn cached(builder: LlmClientBuilder) -> LlmClientBuilder {
+    builder.cache(SemanticCache::builder().build().expect("defaults"))
 }
 
 /// What a chunk costs each of those who receive it more than it costs the one who has the provider's own
@@ -96,7 +98,7 @@ fn shared(client: LlmClient, participants: usize) -> impl FnMut() {
 }
 
 /// The whole of a stream of one word, with everything on: its first chunk is there before.
-fn first(effort: Effort) -> f64 {
+pub(crate) fn first(effort: Effort) -> f64 {
     let runtime = runtime();
     let bare = {
         let (provider, cx): (Arc<dyn Provider>, _) =
