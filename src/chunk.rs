@@ -77,8 +77,9 @@ pub struct ChunkStart {
     pub model: Option<String>,
     /// The server's id of the request, from its headers.
     pub request_id: Option<String>,
-    /// The rate limits in the response's headers.
-    pub rate_limits: Option<RateLimits>,
+    /// The rate limits in the response's headers. Boxed: one chunk of a stream has them, and all
+    /// chunks would carry the room.
+    pub rate_limits: Option<Box<RateLimits>>,
 }
 
 impl ChunkStart {
@@ -150,6 +151,7 @@ impl Chunk {
     pub fn from_response(response: ChatResponse) -> impl Iterator<Item = Self> {
         let ChatResponse { id, model, content, finish, usage, request_id, rate_limits, raw: _ } =
             response;
+        let rate_limits = rate_limits.map(Box::new);
         let start = Self::Start(ChunkStart { id, model, request_id, rate_limits });
         let parts = content.into_iter().zip(0..).map(|(part, index)| Self::whole(index, part));
         std::iter::once(start).chain(parts).chain([Self::Usage(usage), Self::Done { finish }])
@@ -311,8 +313,8 @@ impl Accumulator {
 
     /// The rate limits the response's headers carried.
     #[must_use]
-    pub const fn rate_limits(&self) -> Option<RateLimits> {
-        self.start.rate_limits
+    pub fn rate_limits(&self) -> Option<RateLimits> {
+        self.start.rate_limits.as_deref().copied()
     }
 
     /// The response, or as much of it as there is.
@@ -322,6 +324,7 @@ impl Accumulator {
     pub fn into_response(self) -> ChatResponse {
         let Self { bounds: _, start, parts, bytes: _, usage, finish } = self;
         let ChunkStart { id, model, request_id, rate_limits } = start;
+        let rate_limits = rate_limits.map(|limits| *limits);
         let content: Vec<Part> = parts.into_iter().map(|(_, part)| part).collect();
         let finish = reconcile(finish, &content);
         ChatResponse { id, model, content, finish, usage, request_id, rate_limits, raw: None }

@@ -55,6 +55,7 @@ set_up() {
   need_openai_sdk
   need_redis
   need_postgres
+  need_valgrind
 }
 
 run_checks() {
@@ -222,6 +223,12 @@ need_redis() {
     fi
   fi
   say "$(redis-server --version | cut -d' ' -f1-3)"
+}
+
+# Counts the instructions of the hot paths.
+need_valgrind() {
+  command -v valgrind >/dev/null || apt_install valgrind
+  say "$(valgrind --version)"
 }
 
 # The packages are archives that hold what a Python of their version would install; nothing of them is

@@ -5,6 +5,8 @@
 //! refused. Without a queue it never waits for a window to open, for all who were refused would come
 //! back together; with one it waits in its order, for whichever endpoint opens first.
 
+use std::pin::pin;
+
 use crate::balance::{Demand, Lease, NoLease};
 use crate::client::caller::Caller;
 use crate::client::gate::{Waiting, Wanted};
@@ -124,8 +126,8 @@ fn pause(settlement: &Settlement, failed: &Failed) -> Instant {
 
 async fn pause_until(terms: &Terms, at: Instant) -> Result<(), Stop> {
     let mut watchdog = Watchdog::default();
-    let pause = guarded(&mut watchdog, &terms.place, terms.deadline(), sleep_until(at));
-    pause.await.map_err(stop)
+    let pause = pin!(sleep_until(at));
+    guarded(&mut watchdog, &terms.place, terms.deadline(), pause).await.map_err(stop)
 }
 
 fn stop(alarm: Alarm) -> Stop {
@@ -147,9 +149,7 @@ async fn in_turn(
         Some(failed) => Some(may_return(settlement, &demand, failed)?),
         None => None,
     };
-    let (tried, deadline) = (settlement.books().tried(), settlement.terms().deadline());
-    let wanted = Wanted::new(ask, &demand, tried, again.flatten(), deadline);
-    let (lease, waited) = line_up(settlement, ask, &demand, wanted, now).await?;
+    let (lease, waited) = line_up(settlement, ask, &demand, again.flatten(), now).await?;
     let terms = settlement.terms();
     if let Some(failed) = last {
         emit_retry(terms, failed, lease.started());
@@ -214,22 +214,24 @@ async fn line_up(
     settlement: &mut Settlement,
     ask: Ask<'_>,
     demand: &Demand<'_>,
-    wanted: Wanted,
+    again: Option<Instant>,
     now: Instant,
 ) -> Result<(Lease, bool), Stop> {
-    let (terms, slot) = settlement.waiting();
+    let (terms, books, slot) = settlement.waiting();
     let Some(Waiting { queue, gate, .. }) = &terms.client.waiting else {
         unreachable!("only calls of clients with a queue line up")
     };
-    let lining_up = async {
+    // Made where it is handed over, for a future carries what it holds across a wait.
+    let wanted = || Wanted::new(ask, demand, books.tried(), again, terms.deadline());
+    let lining_up = pin!(async {
         if let Some(slot) = slot {
-            return slot.acquire_again(gate, wanted).await;
+            return slot.acquire_again(gate, wanted()).await;
         }
         let (entered, lease) =
-            queue.acquire_at(gate, wanted, place(terms, ask, demand, now), now).await?;
+            queue.acquire_at(gate, wanted(), place(terms, ask, demand, now), now).await?;
         *slot = Some(entered);
         Ok(lease)
-    };
+    });
     let mut watchdog = Watchdog::default();
     match guarded(&mut watchdog, &terms.place, terms.deadline(), lining_up).await {
         Ok(Ok(lease)) => Ok((lease, watchdog.is_armed())),

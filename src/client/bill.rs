@@ -25,11 +25,12 @@ pub(super) struct Bill {
     /// Of attempts that have ended.
     used: Amounts,
     /// Attempts that have not, by number.
-    running: SmallVec<[(u32, Option<Price>); 2]>,
+    running: SmallVec<[(u32, Option<Price>); 1]>,
     /// Bytes of content the call has received.
     received: usize,
-    /// What the server has counted of the attempt that is streaming.
-    counted: Usage,
+    /// What the server has counted of the attempt that is streaming. Most calls end without, and all would
+    /// carry the room.
+    counted: Option<Box<Usage>>,
     /// Whether an attempt with a price was charged for anything.
     priced: bool,
 }
@@ -98,12 +99,12 @@ impl Bill {
 
     /// The server has counted so much of the attempt that is streaming.
     pub(super) fn count(&mut self, usage: &Usage) {
-        self.counted.update(usage);
+        self.counted.get_or_insert_default().update(usage);
     }
 
     /// What the server has counted of the attempt that is streaming.
-    pub(super) const fn counted(&self) -> &Usage {
-        &self.counted
+    pub(super) fn counted(&self) -> Usage {
+        self.counted.as_deref().copied().unwrap_or_default()
     }
 
     /// Output tokens that have been streamed.
@@ -163,7 +164,7 @@ impl Bill {
     /// Ends the bill: attempts that have not ended were abandoned. Returns the tokens it comes to.
     pub(super) fn settle(&mut self, now: Instant) -> u64 {
         for (_, price) in std::mem::take(&mut self.running) {
-            let counted = self.counted;
+            let counted = self.counted();
             self.charge(Charge::Streamed, Some(&counted), price);
         }
         if let Some(reservation) = self.reservation.take() {

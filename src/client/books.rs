@@ -239,7 +239,7 @@ impl Books {
 
     /// Ends the attempt that was streaming, because the caller left.
     pub(super) fn cancel(&mut self, attempt: Attempt) {
-        let counted = *self.bill.counted();
+        let counted = self.bill.counted();
         self.abandon(attempt, Some(counted));
     }
 

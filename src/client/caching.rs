@@ -4,12 +4,14 @@
 //! flight of its question: one of those who ask it at the same time looks for a similar one, and
 //! fetches the answer where there is none; all of them receive it.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use futures::StreamExt as _;
-use futures::stream::unfold;
+use futures::future::BoxFuture;
+use futures::{Stream, StreamExt as _};
 
-use crate::cache::flight::{Boarded, Failure, Flights, Joined, Leader, Participant, Piece};
+use crate::cache::flight::{Boarded, Failure, Flights, Follower, Joined, Leader, Piece};
 use crate::cache::{Hit, Lookup, Replay, SemanticCache, StoredAnswer, Ticket, Tier};
 use crate::chunk::Chunk;
 use crate::client::caller::{Caller, Entry};
@@ -136,9 +138,13 @@ pub(super) async fn find(client: &Arc<Inner>, call: &Call, entry: Entry) -> Resu
             Ok(Found::Hit(visit, hit))
         }
         Lookup::Miss(ticket) => {
-            let visit = Visit::of(client, call, entry);
-            // Boxed, so that clients without a cache do not carry the room for it.
-            let sharing = Box::pin(join(client, call, visit, ticket)).await?;
+            let asker = Asker { client, call, visit: Visit::of(client, call, entry), ticket };
+            let key = (asker.ticket.key(), caching.company(call.options.cache));
+            let sharing = match caching.flights.join(key, asker.visit.deadline) {
+                Joined::Lead(leader) => asker.lead(leader),
+                // Boxed, so that those who lead do not carry the room for it.
+                Joined::Follow(follower) => Box::pin(asker.follow(follower)).await?,
+            };
             Ok(Found::Share(Box::new(sharing)))
         }
     }
@@ -154,8 +160,13 @@ pub(super) fn serve(mut visit: Visit, hit: Hit) -> Completion {
 
 /// Streams a hit.
 pub(super) async fn play(visit: Visit, hit: Hit, call: &Call) -> Result<CompletionStream, Error> {
-    let pace = visit.client.caching.as_ref().map_or(HitPace::AtOnce, |caching| caching.pace(call));
+    let pace = pace(&visit.client, call);
     follow(Box::new(Sharing::of_hit(visit, pace, &hit))).await
+}
+
+/// How `call` has hits streamed.
+fn pace(client: &Inner, call: &Call) -> HitPace {
+    client.caching.as_ref().map_or(HitPace::AtOnce, |caching| caching.pace(call))
 }
 
 /// Streams an answer that is shared, once its first content has arrived.
@@ -206,110 +217,131 @@ async fn count_hit(client: &Inner, call: &Call, caller: &Caller) -> Result<(), E
     })
 }
 
-async fn join(
-    client: &Arc<Inner>,
-    call: &Call,
-    mut visit: Visit,
+/// A call that the cache has nothing for.
+struct Asker<'a> {
+    client: &'a Arc<Inner>,
+    call: &'a Call,
+    visit: Visit,
     ticket: Ticket,
-) -> Result<Sharing, Error> {
-    let caching = client.caching.as_ref().expect("a call with a ticket has a cache");
-    let key = (ticket.key(), caching.company(call.options.cache));
-    let pace = caching.pace(call);
-    let leader = match caching.flights.join(key, visit.deadline) {
-        Joined::Lead(leader) => leader,
-        Joined::Follow(follower) => match visit.wait(follower).await? {
-            Boarded::Lead(leader) => leader,
-            Boarded::Ride(participant) => {
-                tell(client, &visit.caller, "coalesced", None);
-                return Ok(Sharing::of_flight(visit, pace, participant, false));
-            }
-        },
-    };
-    let participant = launch(leader, client, call, &visit, ticket);
-    Ok(Sharing::of_flight(visit, pace, participant, true))
 }
 
-/// Starts the work of a flight: to look for a similar question, and to fetch the answer.
-fn launch(
-    leader: Leader<Key, Item>,
-    client: &Arc<Inner>,
-    call: &Call,
-    visit: &Visit,
-    ticket: Ticket,
-) -> Participant<Key, Item> {
-    let entered = (visit.caller.clone(), visit.place.shadow());
-    let terms = Terms::shared(client, call, entered, leader.horizon());
-    let asking = Asking { terms, call: call.clone(), ticket };
-    leader.launch(unfold(Work::Ask(Box::new(asking)), Work::step).boxed())
+impl Asker<'_> {
+    /// Starts the work of a flight: to look for a similar question, and to fetch the answer.
+    fn lead(self, leader: Leader<Key, Item>) -> Sharing {
+        let Self { client, call, visit, ticket } = self;
+        let entered = (visit.caller.clone(), visit.place.shadow());
+        let terms = Terms::shared(client, call, entered, leader.horizon());
+        let asking = Asking { terms, call: call.clone(), ticket };
+        let participant = leader.launch(Box::pin(Work::Ask(Box::pin(asking.begin()))));
+        Sharing::of_flight(visit, pace(client, call), participant, true)
+    }
+
+    /// Waits for what another call has fetched, or to lead after all.
+    async fn follow(mut self, follower: Follower<Key, Item>) -> Result<Sharing, Error> {
+        match self.visit.wait(follower).await? {
+            Boarded::Lead(leader) => Ok(self.lead(leader)),
+            Boarded::Ride(participant) => {
+                let Self { client, call, visit, .. } = self;
+                tell(client, &visit.caller, "coalesced", None);
+                Ok(Sharing::of_flight(visit, pace(client, call), participant, false))
+            }
+        }
+    }
 }
 
 /// The work of a flight.
 enum Work {
-    Ask(Box<Asking>),
-    Receive(Box<(CompletionStream, Arc<Inner>, Ticket)>),
+    /// Looks for a similar question, and asks an endpoint where there is none.
+    Ask(BoxFuture<'static, Begun>),
+    /// Receives from an endpoint.
+    Receive(Box<Receiving>),
     Over,
 }
 
+/// What came of asking.
+enum Begun {
+    Ended(Result<Item, Failure<Error>>),
+    Streams(Box<Receiving>),
+}
+
+impl Stream for Work {
+    type Item = Result<Item, Failure<Error>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let received = loop {
+            match &mut *self {
+                Self::Ask(asking) => match ready!(asking.as_mut().poll(cx)) {
+                    Begun::Ended(end) => break end,
+                    Begun::Streams(receiving) => *self = Self::Receive(receiving),
+                },
+                Self::Receive(receiving) => match ready!(receiving.stream.poll_next_unpin(cx)) {
+                    Some(Ok(chunk)) if !chunk.is_done() => {
+                        return Poll::Ready(Some(Ok(Item::Chunk(Arc::new(chunk)))));
+                    }
+                    Some(Err(error)) => break Err(Failure::Shared(error)),
+                    Some(Ok(_)) | None => match std::mem::replace(&mut *self, Self::Over) {
+                        Self::Receive(receiving) => break receiving.end(),
+                        Self::Ask(_) | Self::Over => unreachable!("it was receiving"),
+                    },
+                },
+                Self::Over => return Poll::Ready(None),
+            }
+        };
+        *self = Self::Over;
+        Poll::Ready(Some(received))
+    }
+}
+
+/// An answer that is arriving, and where it is stored once it is complete.
+struct Receiving {
+    stream: CompletionStream,
+    client: Arc<Inner>,
+    ticket: Ticket,
+}
+
+impl Receiving {
+    /// The terminal chunk has arrived.
+    fn end(self: Box<Self>) -> Result<Item, Failure<Error>> {
+        let Self { stream, client, ticket } = *self;
+        stream.into_outcome().map(|answer| keep(&client, ticket, answer)).map_err(failure)
+    }
+}
+
+/// What a flight is to find out.
 struct Asking {
     terms: Terms,
     call: Call,
     ticket: Ticket,
 }
 
-type Step = Option<(Result<Item, Failure<Error>>, Work)>;
-
-impl Work {
-    async fn step(self) -> Step {
-        match self {
-            Self::Ask(asking) => asking.begin().await,
-            Self::Receive(receiving) => Self::receive(receiving).await,
-            Self::Over => None,
-        }
-    }
-
-    async fn receive(mut receiving: Box<(CompletionStream, Arc<Inner>, Ticket)>) -> Step {
-        let (stream, ..) = &mut *receiving;
-        match stream.next().await {
-            Some(Ok(chunk)) if !chunk.is_done() => {
-                Some((Ok(Item::Chunk(Arc::new(chunk))), Self::Receive(receiving)))
-            }
-            Some(Err(error)) => Some((Err(Failure::Shared(error)), Self::Over)),
-            Some(Ok(_)) | None => {
-                let (stream, client, ticket) = *receiving;
-                let answer = stream.into_completion().await;
-                Some((answer.map(|it| keep(&client, ticket, it)).map_err(failure), Self::Over))
-            }
-        }
-    }
-}
-
 impl Asking {
-    async fn begin(mut self) -> Step {
-        let client = Arc::clone(&self.terms.client);
-        let caching = client.caching.as_ref().expect("work that is shared has a cache");
-        let deadline = self.terms.deadline();
-        if let Some(hit) = caching.cache.search_fleet(&mut self.ticket, deadline).await {
-            let caller = &self.terms.caller;
-            tell_hit(&client, caller, hit.label(), &hit);
-            let counted = count_hit(&client, &self.call, caller).await;
-            let answer = counted.map(|()| Item::of_hit(&hit));
-            return Some((answer.map_err(Failure::Own), Work::Over));
-        }
-        tell(&client, &self.terms.caller, "miss", None);
-        let Self { terms, call, ticket } = self;
-        match fetch(&client, &call, Settlement::of(terms)).await {
-            Err(error) => Some((Err(failure(error)), Work::Over)),
-            Ok((committed, settlement)) => match committed.opened {
-                Opened::Whole(response) => {
-                    let answer = finish(response, committed.attempt, settlement);
-                    Some((Ok(keep(&client, ticket, answer)), Work::Over))
-                }
-                Opened::Stream(opened) => {
-                    let stream = CompletionStream::new(opened, committed.attempt, settlement);
-                    // At most two deep: what was opened has its first content.
-                    Box::pin(Work::receive(Box::new((stream, client, ticket)))).await
-                }
-            },
+    /// A block and no async function: that would keep what it is given twice.
+    fn begin(mut self) -> impl Future<Output = Begun> + Send {
+        async move {
+            let client = Arc::clone(&self.terms.client);
+            let caching = client.caching.as_ref().expect("work that is shared has a cache");
+            let deadline = self.terms.deadline();
+            if let Some(hit) = caching.cache.search_fleet(&mut self.ticket, deadline).await {
+                let caller = &self.terms.caller;
+                tell_hit(&client, caller, hit.label(), &hit);
+                let counted = count_hit(&client, &self.call, caller).await;
+                return Begun::Ended(counted.map(|()| Item::of_hit(&hit)).map_err(Failure::Own));
+            }
+            tell(&client, &self.terms.caller, "miss", None);
+            match fetch(&client, &self.call, Settlement::of(self.terms)).await {
+                Err(error) => Begun::Ended(Err(failure(error))),
+                Ok((committed, settlement)) => match committed.opened {
+                    Opened::Whole(response) => {
+                        let answer = finish(response, committed.attempt, settlement);
+                        Begun::Ended(Ok(keep(&client, self.ticket, answer)))
+                    }
+                    Opened::Stream(opened) => {
+                        let stream = CompletionStream::new(opened, committed.attempt, settlement);
+                        let ticket = self.ticket;
+                        Begun::Streams(Box::new(Receiving { stream, client, ticket }))
+                    }
+                },
+            }
         }
     }
 }

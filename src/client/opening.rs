@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -162,7 +163,7 @@ impl<'a> Opening<'a> {
     }
 
     /// Runs until the first content.
-    pub(super) async fn run(mut self) -> Result<Opened, Failure> {
+    pub(super) async fn run(&mut self) -> Result<Opened, Failure> {
         if self.ask.streams(self.capabilities) {
             self.stream().await.map(Opened::Stream)
         } else {
@@ -173,7 +174,8 @@ impl<'a> Opening<'a> {
     /// A whole answer has no first content to wait for, so only the call's deadline bounds it.
     async fn whole(&self) -> Result<Arc<ChatResponse>, Failure> {
         let (place, deadline) = (&self.terms.place, self.terms.deadline());
-        let work = Contained::new(|| self.provider.complete(&self.ask.call.request, &self.cx));
+        let work =
+            pin!(Contained::new(|| self.provider.complete(&self.ask.call.request, &self.cx)));
         match guarded(&mut Watchdog::default(), place, deadline, work).await {
             Ok(answer) => answer.map(Arc::new).map_err(Failure::Provider),
             Err(Alarm::CutOff) => Err(Failure::CutOff),
@@ -188,9 +190,12 @@ impl<'a> Opening<'a> {
             limits = limits.whole();
         }
         let mut watchdog = Watchdog::default();
-        let work = Contained::new(|| self.provider.stream(&self.ask.call.request, &self.cx));
         let limit = limits.first_content();
-        let stream = match guarded(&mut watchdog, place, limit, work).await {
+        let opened = {
+            let work = Contained::new(|| self.provider.stream(&self.ask.call.request, &self.cx));
+            guarded(&mut watchdog, place, limit, pin!(work)).await
+        };
+        let stream = match opened {
             Ok(stream) => stream.map_err(Failure::Provider)?,
             Err(Alarm::CutOff) => return Err(Failure::CutOff),
             Err(Alarm::Limit) => return Err(limits.expired(limit, false)),

@@ -32,7 +32,8 @@ pub(super) async fn complete(client: &Arc<Inner>, call: Call) -> Result<Completi
         Found::Share(sharing) => return sharing.whole().await,
         Found::Nothing(entry) => Settlement::begin(client, &call, entry),
     };
-    let (committed, settlement) = fetch(client, &call, settlement).await?;
+    // Boxed: neither a call that the cache answers nor a task that has not begun is to carry its room.
+    let (committed, settlement) = Box::pin(fetch(client, &call, settlement)).await?;
     match committed.opened {
         Opened::Whole(response) => Ok(finish(response, committed.attempt, settlement)),
         Opened::Stream(opened) => {
@@ -50,7 +51,7 @@ pub(super) async fn stream(client: &Arc<Inner>, call: Call) -> Result<Completion
         Found::Share(sharing) => return caching::follow(sharing).await,
         Found::Nothing(entry) => Settlement::begin(client, &call, entry),
     };
-    let (committed, settlement) = fetch(client, &call, settlement).await?;
+    let (committed, settlement) = Box::pin(fetch(client, &call, settlement)).await?;
     let opened = match committed.opened {
         Opened::Stream(opened) => opened,
         Opened::Whole(_) => unreachable!("an attempt opens a stream where one is wanted"),
@@ -62,7 +63,7 @@ pub(super) async fn stream(client: &Arc<Inner>, call: Call) -> Result<Completion
 pub(super) fn finish(
     response: Arc<ChatResponse>,
     attempt: Attempt,
-    mut settlement: Settlement,
+    mut settlement: Box<Settlement>,
 ) -> Completion {
     settlement.parts().1.bill().receive(response.content_bytes());
     let report = settlement.succeed(attempt, &response);
@@ -74,8 +75,8 @@ pub(super) fn finish(
 pub(super) async fn fetch(
     client: &Arc<Inner>,
     call: &Call,
-    mut settlement: Settlement,
-) -> Result<(Committed, Settlement), Error> {
+    mut settlement: Box<Settlement>,
+) -> Result<(Committed, Box<Settlement>), Error> {
     let mut ask = Ask { call, mode: settlement.terms().caller.mode, fallback: None };
     let mut at = match reserve(&mut settlement, call).await {
         Ok(at) => at,

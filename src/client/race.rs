@@ -20,18 +20,22 @@ use crate::time::{after, now, until};
 
 /// Runs `attempt` until the call is committed to it or to a hedge beside it, or nothing runs any
 /// more. `Err` where the call must stop.
-pub(super) async fn open(
-    terms: &Terms,
-    books: &mut Books,
-    ask: Ask<'_>,
+///
+/// A block and no async function: that would keep what it is given twice.
+pub(super) fn open<'a>(
+    terms: &'a Terms,
+    books: &'a mut Books,
+    ask: Ask<'a>,
     attempt: Attempt,
-) -> Result<Result<Committed, Failed>, Stop> {
-    match delay(terms, books, ask, &attempt) {
-        // Boxed, so that calls that are not hedged do not carry the room for it.
-        Some(delay) => Box::pin(hedged(terms, books, ask, attempt, delay)).await,
-        None => {
-            let opened = Opening::of(terms, ask, &attempt).run().await;
-            books.conclude(terms, attempt, opened)
+) -> impl Future<Output = Result<Result<Committed, Failed>, Stop>> + Send + use<'a> {
+    async move {
+        match delay(terms, books, ask, &attempt) {
+            // Boxed, so that calls that are not hedged do not carry the room for it.
+            Some(delay) => Box::pin(hedged(terms, books, ask, attempt, delay)).await,
+            None => {
+                let opened = Opening::of(terms, ask, &attempt).run().await;
+                books.conclude(terms, attempt, opened)
+            }
         }
     }
 }
@@ -96,7 +100,7 @@ struct Contender<'a> {
 
 impl<'a> Contender<'a> {
     fn new(terms: &'a Terms, ask: Ask<'a>, attempt: Attempt) -> Self {
-        let opening = Opening::of(terms, ask, &attempt);
+        let mut opening = Opening::of(terms, ask, &attempt);
         Self { work: Box::pin(async move { opening.run().await }), attempt }
     }
 

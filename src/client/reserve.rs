@@ -1,5 +1,7 @@
 //! Taking a call's part of its tenant's quota, before anything is asked of a backend.
 
+use std::pin::pin;
+
 use crate::balance::Quote;
 use crate::client::caller::Caller;
 use crate::client::llm_client::Inner;
@@ -23,7 +25,7 @@ pub(super) async fn reserve(settlement: &mut Settlement, call: &Call) -> Result<
     let quote = quote(terms, call, model);
     let amounts = quota.estimate(&call.request, quote.input_tokens, &whose, quote.price);
 
-    let reserving = quota.reserve(&whose, &amounts, terms.deadline());
+    let reserving = pin!(quota.reserve(&whose, &amounts, terms.deadline()));
     let mut watchdog = Watchdog::default();
     match guarded(&mut watchdog, &terms.place, terms.deadline(), reserving).await {
         Ok(Ok(reservation)) => {

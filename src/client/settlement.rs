@@ -23,6 +23,8 @@ use crate::time::{Instant, now};
 use crate::usage::Usage;
 
 /// A running call: its terms and its books. Dropping it ends the call as cancelled.
+///
+/// A kilobyte, on the heap from its start: it is handed on from step to step, and each would copy it.
 #[derive(Debug)]
 pub(super) struct Settlement {
     terms: Terms,
@@ -34,14 +36,14 @@ pub(super) struct Settlement {
 
 impl Settlement {
     /// Of a call that was let in.
-    pub(super) fn begin(client: &Arc<Inner>, call: &Call, entry: Entry) -> Self {
+    pub(super) fn begin(client: &Arc<Inner>, call: &Call, entry: Entry) -> Box<Self> {
         Self::of(Terms::of(client, call, entry))
     }
 
     /// Starts work that several calls share.
-    pub(super) fn of(terms: Terms) -> Self {
+    pub(super) fn of(terms: Terms) -> Box<Self> {
         let books = Books::of(&terms.caller.request);
-        Self { terms, books, slot: None, ended: false }
+        Box::new(Self { terms, books, slot: None, ended: false })
     }
 
     pub(super) const fn terms(&self) -> &Terms {
@@ -57,9 +59,9 @@ impl Settlement {
         (&self.terms, &mut self.books)
     }
 
-    /// The terms, beside the call's place in the queue.
-    pub(super) const fn waiting(&mut self) -> (&Terms, &mut Option<Slot>) {
-        (&self.terms, &mut self.slot)
+    /// The terms and the books, beside the call's place in the queue.
+    pub(super) const fn waiting(&mut self) -> (&Terms, &Books, &mut Option<Slot>) {
+        (&self.terms, &self.books, &mut self.slot)
     }
 
     /// Goes on with `model`. The call's place was one for the model it leaves.
@@ -78,7 +80,11 @@ impl Settlement {
     }
 
     /// Ends the call with an answer.
-    pub(super) fn succeed(mut self, attempt: Attempt, response: &ChatResponse) -> CallReport {
+    pub(super) fn succeed(
+        mut self: Box<Self>,
+        attempt: Attempt,
+        response: &ChatResponse,
+    ) -> CallReport {
         let now = now();
         let endpoint = attempt.endpoint().clone();
         self.books.succeed(attempt, response, now, self.slot.as_mut());
@@ -99,7 +105,7 @@ impl Settlement {
     }
 
     /// Ends the call with an error that carries the trail.
-    pub(super) fn fail(mut self, error: impl FnOnce(Box<Trail>) -> Error) -> Error {
+    pub(super) fn fail(mut self: Box<Self>, error: impl FnOnce(Box<Trail>) -> Error) -> Error {
         let error = error(Box::new(self.books.take_trail()));
         self.end(error.label(), None, now());
         error
@@ -107,7 +113,7 @@ impl Settlement {
 
     /// Ends the call: nothing can serve it before `retry_after` has passed.
     pub(super) fn unavailable(
-        mut self,
+        mut self: Box<Self>,
         model: Option<&str>,
         retry_after: Option<Duration>,
     ) -> Error {
@@ -117,7 +123,11 @@ impl Settlement {
     }
 
     /// Ends the call: its deadline has passed.
-    pub(super) fn deadline_passed(self, phase: Phase, partial: Option<ChatResponse>) -> Error {
+    pub(super) fn deadline_passed(
+        self: Box<Self>,
+        phase: Phase,
+        partial: Option<ChatResponse>,
+    ) -> Error {
         let elapsed = now().saturating_duration_since(self.terms.start);
         let partial = partial.map(Box::new);
         self.fail(|trail| Error::Deadline { phase, elapsed, partial, trail })
@@ -125,7 +135,7 @@ impl Settlement {
 
     /// Ends the call: the response broke off after content.
     pub(super) fn interrupted(
-        mut self,
+        mut self: Box<Self>,
         attempt: Attempt,
         error: ProviderError,
         usage: Option<Usage>,

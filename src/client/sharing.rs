@@ -67,7 +67,7 @@ impl Sharing {
     }
 
     /// Receives the answer whole.
-    pub(super) async fn whole(mut self) -> Result<Completion, Error> {
+    pub(super) async fn whole(mut self: Box<Self>) -> Result<Completion, Error> {
         while self.answer.is_none() {
             std::future::poll_fn(|cx| self.poll_item(cx)).await?;
         }

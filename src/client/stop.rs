@@ -96,7 +96,7 @@ impl Stop {
     }
 
     /// Ends the call, which asked for `model` last.
-    pub(super) fn end(self, settlement: Settlement, model: Option<&str>) -> Error {
+    pub(super) fn end(self, settlement: Box<Settlement>, model: Option<&str>) -> Error {
         match self {
             Self::Refused(Failed { endpoint, error, .. }) => {
                 settlement.fail(|trail| Error::Refused { endpoint, error, trail })

@@ -46,11 +46,15 @@ enum Source {
 struct Running {
     opened: Box<OpenedStream>,
     attempt: Attempt,
-    settlement: Settlement,
+    settlement: Box<Settlement>,
 }
 
 impl CompletionStream {
-    pub(super) fn new(opened: Box<OpenedStream>, attempt: Attempt, settlement: Settlement) -> Self {
+    pub(super) fn new(
+        opened: Box<OpenedStream>,
+        attempt: Attempt,
+        settlement: Box<Settlement>,
+    ) -> Self {
         let ttft = settlement.books().ttft();
         let source = Source::Running(Box::new(Running { opened, attempt, settlement }));
         Self { source, ttft, outcome: None }
@@ -98,6 +102,11 @@ impl CompletionStream {
                 None => break,
             }
         }
+        self.into_outcome()
+    }
+
+    /// The answer of a call that has ended.
+    pub(super) fn into_outcome(mut self) -> Result<Completion, Error> {
         let handed_out = || InvalidField::new("stream", "its error was handed out before");
         let outcome = self.outcome.take().map(|completion| *completion);
         outcome.ok_or_else(|| Error::InvalidCall(handed_out()))

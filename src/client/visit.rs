@@ -1,5 +1,6 @@
 //! A call whose answer somebody else may fetch: what is its own of it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ impl Visit {
     /// Waits for `work` for as long as the call has.
     pub(super) async fn wait<F: Future>(&mut self, work: F) -> Result<F::Output, Error> {
         let Self { watchdog, place, deadline, .. } = self;
+        let work = pin!(work);
         match guarded(watchdog, place, *deadline, work).await {
             Ok(output) => Ok(output),
             Err(alarm) => Err(self.cut_short(alarm)),

@@ -75,18 +75,19 @@ impl Armed {
 }
 
 /// Polls `work`, and `watchdog` where it is pending.
-pub(super) async fn guarded<F: Future>(
-    watchdog: &mut Watchdog,
-    call: &ActiveCall,
+///
+/// The work stays where the caller has pinned it: a future that is handed to an async function is
+/// copied into it, and its room is taken twice.
+pub(super) fn guarded<'a, F: Future>(
+    watchdog: &'a mut Watchdog,
+    call: &'a ActiveCall,
     limit: Instant,
-    work: F,
-) -> Result<F::Output, Alarm> {
-    let mut work = std::pin::pin!(work);
-    std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+    mut work: Pin<&'a mut F>,
+) -> impl Future<Output = Result<F::Output, Alarm>> + use<'a, F> {
+    std::future::poll_fn(move |cx| match work.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Ok(output)),
         Poll::Pending => watchdog.poll(cx, call, limit).map(Err),
     })
-    .await
 }
 
 #[cfg(test)]
@@ -95,6 +96,7 @@ mod tests {
     use crate::client::active::ActiveCalls;
     use crate::time::now;
     use std::future::{pending, poll_fn};
+    use std::pin::pin;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -105,7 +107,7 @@ mod tests {
         let start = now();
         for seconds in [5, 7, 8] {
             let limit = start + Duration::from_secs(seconds);
-            let alarm = guarded(&mut watchdog, &call, limit, pending::<()>()).await;
+            let alarm = guarded(&mut watchdog, &call, limit, pin!(pending::<()>())).await;
             assert_eq!((alarm, now()), (Err(Alarm::Limit), limit));
         }
     }
@@ -121,7 +123,10 @@ mod tests {
             Poll::Ready(())
         })
         .await;
-        assert_eq!(guarded(&mut watchdog, &call, soon, pending::<()>()).await, Err(Alarm::Limit));
+        assert_eq!(
+            guarded(&mut watchdog, &call, soon, pin!(pending::<()>())).await,
+            Err(Alarm::Limit)
+        );
         assert_eq!(now(), soon);
     }
 }

@@ -163,7 +163,7 @@ fn started(
     start.id = Some(format!("simulated-{number}"));
     start.request_id = start.id.clone();
     start.model = cx.model(request).map(str::to_owned);
-    start.rate_limits = rate_limits;
+    start.rate_limits = rate_limits.map(Box::new);
     start
 }
 

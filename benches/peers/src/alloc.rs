@@ -6,6 +6,7 @@ use std::cell::Cell;
 thread_local! {
     // Const and without a destructor: reading it can neither allocate nor come too late.
     static COUNT: Cell<u64> = const { Cell::new(0) };
+    static ASKED: Cell<u64> = const { Cell::new(0) };
     static LIVE: Cell<i64> = const { Cell::new(0) };
 }
 
@@ -19,6 +20,11 @@ pub(crate) fn allocations_of(mut work: impl FnMut()) -> u64 {
     COUNT.get() - before
 }
 
+/// Bytes this thread has asked for so far, whether it has given them back or not.
+pub(crate) fn asked_bytes() -> u64 {
+    ASKED.get()
+}
+
 /// Bytes this thread has asked for and not given back: of what it allocates and frees itself.
 pub(crate) fn live_bytes() -> i64 {
     LIVE.get()
@@ -28,6 +34,7 @@ pub(crate) fn live_bytes() -> i64 {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
+        ASKED.set(ASKED.get() + layout.size() as u64);
         LIVE.set(LIVE.get() + layout.size() as i64);
         // SAFETY: the caller keeps the contract, which is the same.
         unsafe { System.alloc(layout) }
@@ -41,6 +48,7 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
+        ASKED.set(ASKED.get() + layout.size() as u64);
         LIVE.set(LIVE.get() + layout.size() as i64);
         // SAFETY: the caller keeps the contract, which is the same.
         unsafe { System.alloc_zeroed(layout) }
@@ -48,6 +56,7 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
+        ASKED.set(ASKED.get() + size as u64);
         LIVE.set(LIVE.get() + size as i64 - layout.size() as i64);
         // SAFETY: the caller keeps the contract, which is the same.
         unsafe { System.realloc(pointer, layout, size) }

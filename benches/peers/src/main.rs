@@ -4,6 +4,8 @@
 //! `ratio name=<n> value=<x.xx> goal=<g> ok=<true|false>`. A row's value is a ratio, never a time,
 //! so that it means something on another machine. Ends with status 1 when a goal was missed.
 //!
+//! `--path` measures where the time of a call goes instead, and with `--record` keeps that.
+//!
 //! `--quick` measures shorter, and a word measures the rows only whose names begin with it; other
 //! arguments are ignored, since cargo passes its own.
 
@@ -11,8 +13,10 @@ mod alloc;
 mod cache_read;
 mod clock;
 mod governor_pair;
+mod instantaneous;
 mod machine;
 mod measure;
+mod path;
 mod rows;
 mod seed_cosine;
 mod seed_select;
@@ -31,6 +35,10 @@ fn main() -> ExitCode {
     let quick = env::args().any(|argument| argument == "--quick");
     let effort = if quick { Effort::QUICK } else { Effort::FULL };
     println!("{}", machine::line());
+    if env::args().any(|argument| argument == "--path") {
+        path::run(effort, env::args().any(|argument| argument == "--record"));
+        return ExitCode::SUCCESS;
+    }
     println!("noise value={:.2}", rows::pick::noise(effort));
     let word = env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let wanted = |row: &&Row| row.name.starts_with(word.as_deref().unwrap_or(""));

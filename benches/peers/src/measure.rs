@@ -42,6 +42,19 @@ pub(crate) fn time(effort: Effort, mut work: impl FnMut()) -> f64 {
     median((0..effort.rounds).map(|_| time_per_run(runs, &mut work)).collect())
 }
 
+/// How many nanoseconds one run of each piece of work takes: the medians over rounds in which they take
+/// turns, so that what slows the machine down meets them all.
+pub(crate) fn times(effort: Effort, works: &mut [Box<dyn FnMut() + '_>]) -> Vec<f64> {
+    let runs: Vec<u64> = works.iter_mut().map(|work| batch_size(effort.batch, work)).collect();
+    let mut rounds = vec![Vec::new(); works.len()];
+    for _ in 0..effort.rounds {
+        for ((work, runs), times) in works.iter_mut().zip(&runs).zip(&mut rounds) {
+            times.push(time_per_run(*runs, work));
+        }
+    }
+    rounds.into_iter().map(median).collect()
+}
+
 /// The median over the rounds of what `of` makes of their time and ours.
 fn compare(
     effort: Effort,
@@ -88,7 +101,8 @@ fn time_of(runs: u64, work: &mut impl FnMut()) -> Duration {
     thread_cpu() - start
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The middle one.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() % 2 {

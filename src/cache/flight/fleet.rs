@@ -1,13 +1,14 @@
 //! The flights that take members, by key.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::sync::Arc;
 
 use crate::cache::flight::bounds::FlightBounds;
 use crate::cache::flight::piece::{Key, Piece};
 use crate::cache::flight::seat::Seat;
 use crate::cache::flight::shared::Flight;
+use crate::cache::store::Identity;
 use crate::sync::Mutex;
 use crate::time::Instant;
 
@@ -15,7 +16,28 @@ use crate::time::Instant;
 /// see a random choice.
 const SHARDS: usize = if cfg!(evenkeel_loom) { 1 } else { 64 };
 
-type Shard<K, P> = Mutex<HashMap<K, Arc<Flight<K, P>>>>;
+type Shard<K, P> = Mutex<HashMap<Hashed<K>, Arc<Flight<K, P>>, BuildHasherDefault<Identity>>>;
+
+/// A key with its hash, which a flight needs five times over its life.
+#[derive(Clone)]
+pub(super) struct Hashed<K> {
+    hash: u64,
+    key: K,
+}
+
+impl<K: Key> PartialEq for Hashed<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.key == other.key
+    }
+}
+
+impl<K: Key> Eq for Hashed<K> {}
+
+impl<K: Key> Hash for Hashed<K> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
 
 /// The map. A shard's lock is taken before a flight's, never after.
 pub(super) struct Fleet<K: Key, P: Piece> {
@@ -26,7 +48,7 @@ pub(super) struct Fleet<K: Key, P: Piece> {
 
 impl<K: Key, P: Piece> Fleet<K, P> {
     pub(super) fn new(bounds: FlightBounds) -> Self {
-        let shards = (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect();
+        let shards = (0..SHARDS).map(|_| Mutex::new(HashMap::default())).collect();
         Self { shards, hasher: RandomState::new(), bounds }
     }
 
@@ -36,6 +58,7 @@ impl<K: Key, P: Piece> Fleet<K, P> {
 
     /// A seat in the flight of `key`, in a new one where none takes members; and whether it leads.
     pub(super) fn board(self: &Arc<Self>, key: K, deadline: Instant) -> (Seat<K, P>, bool) {
+        let key = Hashed { hash: self.hasher.hash_one(&key), key };
         let mut shard = self.shard(&key).lock();
         if let Some(flight) = shard.get(&key)
             && let Some((member, leads)) = flight.board(deadline)
@@ -67,7 +90,8 @@ impl<K: Key, P: Piece> Fleet<K, P> {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
-    fn shard(&self, key: &K) -> &Shard<K, P> {
-        &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
+    fn shard(&self, key: &Hashed<K>) -> &Shard<K, P> {
+        // The map goes by the lowest and the highest bits.
+        &self.shards[(key.hash >> 32) as usize % SHARDS]
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use futures::task::{ArcWake, waker_ref};
 
 use crate::cache::flight::failure::{Failure, FlightError};
-use crate::cache::flight::fleet::Fleet;
+use crate::cache::flight::fleet::{Fleet, Hashed};
 use crate::cache::flight::horizon::Horizon;
 use crate::cache::flight::leader::Upstream;
 use crate::cache::flight::piece::{Key, Piece};
@@ -18,14 +18,14 @@ use crate::time::Instant;
 
 /// A flight. The fleet holds it as long as it takes members, and each member holds it.
 pub(super) struct Flight<K: Key, P: Piece> {
-    pub(super) key: K,
+    pub(super) key: Hashed<K>,
     pub(super) horizon: Horizon,
     fleet: Arc<Fleet<K, P>>,
     state: Mutex<State<P, Upstream<P>>>,
 }
 
 impl<K: Key, P: Piece> Flight<K, P> {
-    pub(super) fn new(fleet: &Arc<Fleet<K, P>>, key: K, deadline: Instant) -> Self {
+    pub(super) fn new(fleet: &Arc<Fleet<K, P>>, key: Hashed<K>, deadline: Instant) -> Self {
         Self {
             key,
             horizon: Horizon::new(deadline),
@@ -44,7 +44,7 @@ impl<K: Key, P: Piece> Flight<K, P> {
     pub(super) fn launch(&self, launcher: MemberId, upstream: Upstream<P>) {
         let mut after = After::default();
         self.state.lock().launch(launcher, upstream, &mut after);
-        self.finish(after);
+        self.finish(&mut after);
     }
 
     /// What the member, which has read up to `position`, gets. Polls the work where it is ready.
@@ -62,7 +62,7 @@ impl<K: Key, P: Piece> Flight<K, P> {
                 Next::Wait => return Poll::Pending,
                 Next::Work(work) => work,
             };
-            match self.advance(work, member, cx.waker(), after) {
+            match self.advance(work, member, cx.waker(), &mut after) {
                 Poll::Ready(None) => {}
                 Poll::Ready(Some(item)) => return Poll::Ready(Turn::Item(item)),
                 Poll::Pending => return Poll::Pending,
@@ -76,22 +76,22 @@ impl<K: Key, P: Piece> Flight<K, P> {
         mut work: Upstream<P>,
         member: MemberId,
         waker: &Waker,
-        mut after: After<P>,
+        after: &mut After<P>,
     ) -> Poll<Option<P>> {
         let polled = poll_contained(&mut work, &mut Context::from_waker(&waker_ref(self)));
         let polled = match polled {
             Poll::Pending => {
-                self.state.lock().park(member, work, waker, &mut after);
+                self.state.lock().park(member, work, waker, after);
                 Poll::Pending
             }
             Poll::Ready(Some(Ok(item))) if !item.is_last() => {
-                self.state.lock().publish(work, item.clone(), &mut after);
+                self.state.lock().publish(work, item.clone(), after);
                 Poll::Ready(Some(item))
             }
             Poll::Ready(end) => {
                 // First, so that whoever sees the end finds released what the work held.
                 drop_contained(work);
-                self.end(end, &mut after);
+                self.end(end, after);
                 Poll::Ready(None)
             }
         };
@@ -115,11 +115,11 @@ impl<K: Key, P: Piece> Flight<K, P> {
     pub(super) fn leave(&self, member: MemberId) {
         let mut after = After::default();
         let remains = self.state.lock().leave(member, &mut after);
-        self.finish(after);
+        self.finish(&mut after);
         drop_contained(remains);
     }
 
-    fn finish(&self, mut after: After<P>) {
+    fn finish(&self, after: &mut After<P>) {
         if after.closed {
             self.fleet.unlink(self);
         }
@@ -139,7 +139,7 @@ impl<K: Key, P: Piece> ArcWake for Flight<K, P> {
     fn wake_by_ref(this: &Arc<Self>) {
         let mut after = After::default();
         this.state.lock().notify(&mut after);
-        this.finish(after);
+        this.finish(&mut after);
     }
 }
 

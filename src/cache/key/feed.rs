@@ -8,21 +8,53 @@ use serde_json::{Map, Value};
 /// A hasher that is fed fields. Each says how long it is, so that no two different sequences of
 /// fields give the same bytes.
 #[derive(Clone)]
-pub(super) struct Feed(HighwayHasher);
+pub(super) struct Feed {
+    hasher: HighwayHasher,
+    /// What was fed and has not reached the hasher, which takes long pieces at less a byte.
+    small: [u8; ROOM],
+    filled: usize,
+}
+
+/// Room for the small fields of a request without tools.
+const ROOM: usize = 128;
 
 impl Feed {
     pub(super) fn new(key: [u64; 4]) -> Self {
-        Self(HighwayHasher::new(Key(key)))
+        Self { hasher: HighwayHasher::new(Key(key)), small: [0; ROOM], filled: 0 }
     }
 
-    pub(super) fn finish(self) -> u128 {
-        let [low, high] = self.0.finalize128();
+    pub(super) fn finish(mut self) -> u128 {
+        self.flush();
+        let [low, high] = self.hasher.finalize128();
         u128::from(high) << 64 | u128::from(low)
     }
 
     /// Bytes whose number is known from what was fed before.
+    #[inline]
     pub(super) fn raw(&mut self, bytes: &[u8]) {
-        self.0.append(bytes);
+        match self.small.get_mut(self.filled..self.filled + bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.filled += bytes.len();
+            }
+            None => self.long(bytes),
+        }
+    }
+
+    #[cold]
+    fn long(&mut self, bytes: &[u8]) {
+        self.flush();
+        if bytes.len() > ROOM {
+            self.hasher.append(bytes);
+        } else {
+            self.small[..bytes.len()].copy_from_slice(bytes);
+            self.filled = bytes.len();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.hasher.append(&self.small[..self.filled]);
+        self.filled = 0;
     }
 
     pub(super) fn word(&mut self, word: u64) {

@@ -1,14 +1,16 @@
 //! How much of a shard each scope holds.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::BuildHasherDefault;
 
 use super::chain::{Chain, Link};
+use super::shard::Identity;
 use crate::cache::key::ScopeKey;
 
 /// The account of each scope, and which of them hold more than their share.
 #[derive(Debug)]
 pub(super) struct Shares {
-    accounts: HashMap<ScopeKey, Account>,
+    accounts: HashMap<ScopeKey, Account, BuildHasherDefault<Identity>>,
     links: Vec<Link>,
     heavy: BTreeSet<ScopeKey>,
     most: Held,
@@ -45,7 +47,7 @@ impl Account {
 
 impl Shares {
     pub(super) fn new(most: Held) -> Self {
-        Self { accounts: HashMap::new(), links: Vec::new(), heavy: BTreeSet::new(), most }
+        Self { accounts: HashMap::default(), links: Vec::new(), heavy: BTreeSet::new(), most }
     }
 
     pub(super) fn add(&mut self, scope: ScopeKey, place: u32, bytes: usize) {

@@ -84,7 +84,7 @@ impl Meta {
 
     pub(crate) fn note_in_start(self, start: &mut ChunkStart) {
         start.request_id = self.request_id;
-        start.rate_limits = self.rate_limits;
+        start.rate_limits = self.rate_limits.map(Box::new);
     }
 }
 

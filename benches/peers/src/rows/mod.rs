@@ -7,6 +7,7 @@ pub(crate) mod pick;
 pub(crate) mod queue;
 pub(crate) mod quota;
 mod row;
+pub(crate) mod stream;
 pub(crate) mod vector;
 
 pub(crate) use row::{Goal, Row, all};

@@ -1,6 +1,6 @@
 //! One line of the comparison.
 
-use super::{complete, eviction, hit, pick, queue, quota, vector};
+use super::{complete, eviction, hit, pick, queue, quota, stream, vector};
 use crate::measure::Effort;
 
 /// One line of the comparison.
@@ -47,6 +47,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Row> {
         queue::ROWS,
         vector::ROWS,
         complete::ROWS,
+        stream::ROWS,
         hit::ROWS,
         eviction::ROWS,
     ];
