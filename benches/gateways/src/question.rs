@@ -1,0 +1,55 @@
+//! What is asked: a kilobyte, and something new each time, so that no cache answers.
+
+/// The model that is asked for.
+pub const MODEL: &str = "gpt-4o-mini";
+
+/// The key that calls carry. Nobody checks it but our own gateway, which is told to.
+pub const KEY: &str = "sk-test-gateways";
+
+const PROMPT: usize = 1_000;
+
+/// Questions of one caller, told apart by a number in front.
+#[derive(Debug)]
+pub struct Questions {
+    caller: u32,
+    number: u64,
+}
+
+impl Questions {
+    /// Of a caller that nobody else is.
+    pub const fn of(caller: u32) -> Self {
+        Self { caller, number: 0 }
+    }
+
+    /// The next prompt.
+    pub fn prompt(&mut self) -> String {
+        self.number += 1;
+        let mut prompt = format!("{:08x} {:016x} ", self.caller, self.number);
+        prompt.extend(std::iter::repeat_n("why is the sky blue? ", PROMPT / 21));
+        prompt
+    }
+
+    /// The next prompt in a request's body. Nothing in it needs escaping.
+    pub fn body(&mut self) -> String {
+        format!(
+            r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"{}"}}]}}"#,
+            self.prompt()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_body_is_json_and_new() {
+        let (mut one, mut other) = (Questions::of(1), Questions::of(2));
+        let bodies = [one.body(), one.body(), other.body()];
+        assert!(bodies[0] != bodies[1] && bodies[0] != bodies[2] && bodies[1] != bodies[2]);
+        for body in bodies {
+            let json: serde_json::Value = serde_json::from_str(&body).unwrap();
+            assert!(json["messages"][0]["content"].as_str().unwrap().len() > 900);
+        }
+    }
+}
