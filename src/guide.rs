@@ -1,5 +1,8 @@
 //! Pages that explain one subject each, from end to end.
 
+#[doc = include_str!("guide/getting_started.md")]
+pub mod getting_started {}
+
 #[doc = include_str!("guide/migration.md")]
 pub mod migration {}
 
