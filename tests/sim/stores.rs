@@ -47,12 +47,12 @@ enum Fate {
 
 impl Stores {
     pub(crate) fn new(rng: &Rng) -> Self {
-        let from = after(now(), rng.jitter(Duration::from_secs(20)));
+        let from = after(now(), rng.jitter(Duration::from_secs(15)));
         let trouble = Trouble {
             rng: Rng::from_seed(rng.next_u64()),
             share: 0.3 * rng.unit(),
             outage: (from, after(from, rng.jitter(Duration::from_secs(15)))),
-            over: after(now(), Duration::from_secs(60)),
+            over: after(now(), Duration::from_secs(30)),
             faults: AtomicU64::new(0),
         };
         Self {

@@ -13,13 +13,16 @@ use crate::caller::{Caller, Told};
 use crate::world::{Mood, World};
 
 const CALLERS: u64 = 12;
+/// Of a fleet, whose calls are many times the work.
+const CALLERS_OF_A_FLEET: u64 = 5;
 const CALLS: u64 = 4;
 
 /// One world from its first call to its end, and what came of it.
 pub(crate) async fn run(mood: Mood, seed: u64) -> Tally {
     let rng = Rng::from_seed(seed);
     let world = World::new(mood, &rng);
-    let callers = 2 + rng.below(CALLERS);
+    let most = if mood == Mood::Fleet { CALLERS_OF_A_FLEET } else { CALLERS };
+    let callers = 2 + rng.below(most);
     let callers = (0..callers).map(|_| {
         let rng = Rng::from_seed(rng.next_u64());
         calls(&world, rng)

@@ -202,7 +202,7 @@ fn eye(mood: Mood, watch: &Arc<Watch>, rng: &Rng) -> Eye {
 /// What the fleet grants each tenant: more than any of them uses.
 pub(crate) const FLEET_GRANT: u64 = 1_000_000;
 /// As many as may run at once: for an instance that is on its own, as many as there are callers.
-pub(crate) const FLEET_PLACES: u32 = 40;
+pub(crate) const FLEET_PLACES: u32 = 20;
 
 pub(crate) fn fleet_limits() -> Limits {
     let ledger = Budget::new(Dimension::Tokens, FLEET_GRANT, Period::Month);
