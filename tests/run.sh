@@ -69,6 +69,8 @@ run_checks() {
   check "tests, default build" cargo test --tests
   check "tests, all features" cargo test --tests --all-features
   check "models of the shared cells" models
+  # Without the fuzzer itself, which is C++ and needs a nightly compiler to be of use.
+  check "fuzz targets" cargo check --manifest-path tests/fuzz/Cargo.toml --no-default-features
   check "tests of the documentation" cargo test --doc --all-features
   check "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
   check "public API" apart tests/public_api

@@ -114,8 +114,14 @@ fn unit(source: Source, rng: &Rng, dimensions: usize) -> Embedding {
     std::iter::repeat_with(|| source(rng, dimensions)).find_map(|v| Embedding::new(v).ok()).unwrap()
 }
 
+/// As many as are feasible: Miri takes a thousand times as long for each.
+const fn feasible(changes: usize) -> usize {
+    if cfg!(miri) { 24 } else { changes }
+}
+
 /// Inserts, replaces and removes at random; asks for what is there, its opposite, and others.
 fn search_is_exact(source: Source, dimensions: usize, changes: usize) {
+    let changes = feasible(changes);
     let rng = Rng::from_seed(dimensions as u64);
     let mut pair = Pair::new(dimensions);
     for change in 0..changes {
@@ -150,11 +156,13 @@ fn check_with_queries(pair: &Pair, source: Source, rng: &Rng, dimensions: usize)
 #[test]
 fn search_equals_brute_force_in_few_dimensions() {
     for &source in SOURCES {
-        (1..=17).for_each(|dimensions| search_is_exact(source, dimensions, 250));
+        let step = if cfg!(miri) { 8 } else { 1 };
+        (1..=17).step_by(step).for_each(|dimensions| search_is_exact(source, dimensions, 250));
     }
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "few dimensions run the same code")]
 fn search_equals_brute_force_in_many_dimensions() {
     for &source in SOURCES {
         for dimensions in [64, 100, 384] {
@@ -164,6 +172,7 @@ fn search_equals_brute_force_in_many_dimensions() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "few dimensions run the same code")]
 fn search_equals_brute_force_in_the_most_dimensions() {
     for &source in SOURCES {
         search_is_exact(source, 1_536, 120);
@@ -172,6 +181,7 @@ fn search_equals_brute_force_in_the_most_dimensions() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a chunk takes more changes than are feasible")]
 fn search_equals_brute_force_over_several_chunks_and_means() {
     for &source in SOURCES {
         search_is_exact(source, 24, 3_000);
@@ -181,7 +191,8 @@ fn search_equals_brute_force_over_several_chunks_and_means() {
 #[test]
 fn every_kernel_finds_the_same() {
     let rng = Rng::from_seed(4);
-    let vectors: Vec<_> = (0..200).map(|_| unit(clustered, &rng, 48)).collect();
+    let many = if cfg!(miri) { 80 } else { 200 };
+    let vectors: Vec<_> = (0..many).map(|_| unit(clustered, &rng, 48)).collect();
     let mut answers = available().map(|kernels| {
         let index = ExactIndex::with(48, kernels, READ_WHOLE).unwrap();
         (0..).zip(&vectors).for_each(|(key, vector)| index.insert(key, vector).unwrap());
@@ -237,6 +248,7 @@ fn a_cleared_index_starts_anew() {
 
 /// At whatever size: a table of keys that has just doubled, a chunk that has just begun.
 #[test]
+#[cfg_attr(miri, ignore = "two thousand entries are not feasible")]
 fn memory_is_the_vectors_and_128_bytes_an_entry() {
     let rng = Rng::from_seed(8);
     let index = ExactIndex::new(384).unwrap();
@@ -254,8 +266,8 @@ fn memory_is_the_vectors_and_128_bytes_an_entry() {
 /// below `FIXED` stay, those above come and go.
 #[test]
 fn a_search_sees_what_was_there_all_along_and_nothing_removed_before() {
-    const FIXED: u64 = 60;
-    const ROUNDS: u64 = 400;
+    const FIXED: u64 = if cfg!(miri) { 6 } else { 60 };
+    const ROUNDS: u64 = if cfg!(miri) { 12 } else { 400 };
     let rng = Rng::from_seed(11);
     let index = ExactIndex::with(16, kernels(), READ_WHOLE).unwrap();
     let vectors: Vec<_> = (0..2 * FIXED).map(|_| unit(random, &rng, 16)).collect();

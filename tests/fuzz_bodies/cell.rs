@@ -1,4 +1,5 @@
 //! A limit by rate in exact arithmetic, to hold the bucket against.
+#![allow(dead_code, reason = "the store of quotas does not do all that a bucket can")]
 
 /// A token is as many parts as its window has nanoseconds, so that a nanosecond drains `amount` of
 /// them and nothing is ever rounded.

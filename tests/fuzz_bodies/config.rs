@@ -31,27 +31,31 @@ fn from_toml(text: &str) -> Option<Result<ClientConfig, BuildError>> {
 
 fn check(config: &ClientConfig) {
     let json = serde_json::to_string(config).expect("a configuration is JSON");
-    let again = from_json(&json).unwrap_or_else(|error| panic!("{error} in {json}"));
+    let again = from_json(&json);
     // The JSON reader may miss the last bit of a number with decimals.
-    if serde_json::from_str::<Value>(&json).ok() == serde_json::to_value(config).ok() {
-        assert_eq!(again, *config, "read from what was written: {json}");
-    }
-    let assembly = config.assemble();
-    // What is named is there; what else is wrong with it has a name.
-    let names: Vec<&str> =
-        config.balancer.endpoints.iter().map(|endpoint| &*endpoint.provider).collect();
-    let assembly = names.iter().filter(|name| !config.providers.contains_key(**name)).fold(
-        assembly,
-        |assembly, name| {
-            let answer = |_, _| async { Ok(ChatResponse::text_only("a")) };
-            assembly.provider(*name, provider_fn("p", answer))
-        },
-    );
-    if config.providers.is_empty()
-        && let Err(error) = assembly.build()
+    let exact = serde_json::from_str::<Value>(&json).ok() == serde_json::to_value(config).ok();
+    if let Ok(again) = &again
+        && exact
     {
-        check_refusal(&error);
+        assert_eq!(again, config, "read from what was written: {json}");
     }
+    // A provider over HTTP takes its time to be made.
+    if config.providers.is_empty() {
+        let built = built(config);
+        // Infinite numbers have no JSON, and no meaning either.
+        let again = again.map(drop);
+        assert!(again.is_ok() || built.is_err(), "{again:?} of {json}");
+        built.unwrap_or_else(|error| check_refusal(&error));
+    }
+}
+
+fn built(config: &ClientConfig) -> Result<(), BuildError> {
+    let mut assembly = config.assemble();
+    for endpoint in &config.balancer.endpoints {
+        let provider = provider_fn("p", |_, _| async { Ok(ChatResponse::text_only("a")) });
+        assembly = assembly.provider(&*endpoint.provider, provider);
+    }
+    assembly.build().map(drop)
 }
 
 fn check_refusal(error: &BuildError) {

@@ -1,7 +1,7 @@
 //! Snapshots of a cache: any file is loaded within the cache's bounds or is an error, and what was
 //! loaded is saved and loaded again.
 
-use evenkeel::cache::{LexicalEmbedder, SemanticCache, SnapshotFault, door};
+use evenkeel::cache::{Decision, LexicalEmbedder, SameText, SemanticCache, SnapshotFault, door};
 use evenkeel::{CallOptions, ChatRequest, ChatResponse, TenantId};
 
 use crate::bytes::Bytes;
@@ -21,6 +21,8 @@ pub(crate) fn run(data: &[u8]) {
 fn builder() -> evenkeel::cache::CacheBuilder {
     SemanticCache::builder()
         .embedder(LexicalEmbedder::new())
+        .decision(Decision::calibrated(0.05))
+        .judge(SameText::new())
         .max_entries(MOST_ENTRIES)
         .max_bytes(MOST_BYTES)
         .seed(1)
