@@ -210,10 +210,15 @@ impl<P: Piece, W> State<P, W> {
         self.append(item, after);
     }
 
-    /// The work gave its last item and is gone.
+    /// The work gave its last item, to the member that polled it, and is gone. Where that one is alone,
+    /// nobody else will ask for it.
     pub(super) fn complete(&mut self, item: P, after: &mut After<P>) {
         self.stage = Stage::Landed(Ok(()));
-        self.append(item, after);
+        if self.members > 1 {
+            self.append(item, after);
+        } else {
+            after.shed.push(item);
+        }
         after.closed = true;
     }
 
