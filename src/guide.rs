@@ -36,6 +36,7 @@ pub mod testing {}
 pub mod limits_and_non_goals {}
 
 #[doc = include_str!("guide/performance.md")]
+#[doc = include_str!("guide/path.svg")]
 pub mod performance {}
 
 #[doc = include_str!("guide/many_instances.md")]

@@ -123,7 +123,11 @@ pub(super) enum Found {
 
 /// Looks for an answer, and joins those who wait for it. Allocates nothing where the very same was
 /// answered before.
-pub(super) async fn find(client: &Arc<Inner>, call: &Call, entry: Entry) -> Result<Found, Error> {
+pub(super) async fn find(
+    client: &Arc<Inner>,
+    call: &mut Call,
+    entry: Entry,
+) -> Result<Found, Error> {
     let Some(caching) = &client.caching else { return Ok(Found::Nothing(entry)) };
     match caching.cache.probe(&call.request, &call.options, entry.start) {
         Lookup::Bypass(reason) => {
@@ -138,8 +142,8 @@ pub(super) async fn find(client: &Arc<Inner>, call: &Call, entry: Entry) -> Resu
             Ok(Found::Hit(visit, hit))
         }
         Lookup::Miss(ticket) => {
-            let asker = Asker { client, call, visit: Visit::of(client, call, entry), ticket };
-            let key = (asker.ticket.key(), caching.company(call.options.cache));
+            let key = (ticket.key(), caching.company(call.options.cache));
+            let asker = Asker { visit: Visit::of(client, call, entry), call, ticket };
             let sharing = match caching.flights.join(key, asker.visit.deadline) {
                 Joined::Lead(leader) => asker.lead(leader),
                 // Boxed, so that those who lead do not carry the room for it.
@@ -219,8 +223,7 @@ async fn count_hit(client: &Inner, call: &Call, caller: &Caller) -> Result<(), E
 
 /// A call that the cache has nothing for.
 struct Asker<'a> {
-    client: &'a Arc<Inner>,
-    call: &'a Call,
+    call: &'a mut Call,
     visit: Visit,
     ticket: Ticket,
 }
@@ -228,12 +231,16 @@ struct Asker<'a> {
 impl Asker<'_> {
     /// Starts the work of a flight: to look for a similar question, and to fetch the answer.
     fn lead(self, leader: Leader<Key, Item>) -> Sharing {
-        let Self { client, call, visit, ticket } = self;
+        let Self { call, visit, ticket } = self;
+        let (client, pace) = (&visit.client, pace(&visit.client, call));
         let entered = (visit.caller.clone(), visit.place.shadow());
         let terms = Terms::shared(client, call, entered, leader.horizon());
-        let asking = Asking { terms, call: call.clone(), ticket };
+        // Nobody looks at the options of a call that shares its answer.
+        let options = std::mem::take(&mut call.options);
+        let call = Call { request: Arc::clone(&call.request), options };
+        let asking = Asking { terms, call, ticket };
         let participant = leader.launch(Box::pin(Work::Ask(Box::pin(asking.begin()))));
-        Sharing::of_flight(visit, pace(client, call), participant, true)
+        Sharing::of_flight(visit, pace, participant, true)
     }
 
     /// Waits for what another call has fetched, or to lead after all.
@@ -241,9 +248,10 @@ impl Asker<'_> {
         match self.visit.wait(follower).await? {
             Boarded::Lead(leader) => Ok(self.lead(leader)),
             Boarded::Ride(participant) => {
-                let Self { client, call, visit, .. } = self;
-                tell(client, &visit.caller, "coalesced", None);
-                Ok(Sharing::of_flight(visit, pace(client, call), participant, false))
+                let Self { call, visit, .. } = self;
+                let pace = pace(&visit.client, call);
+                tell(&visit.client, &visit.caller, "coalesced", None);
+                Ok(Sharing::of_flight(visit, pace, participant, false))
             }
         }
     }

@@ -24,10 +24,10 @@ use crate::response::{ChatResponse, Completion};
 use crate::time::{Instant, now};
 
 /// A call whose answer is wanted whole.
-pub(super) async fn complete(client: &Arc<Inner>, call: Call) -> Result<Completion, Error> {
+pub(super) async fn complete(client: &Arc<Inner>, mut call: Call) -> Result<Completion, Error> {
     validate(&call)?;
     let entry = Caller::enter(client, &call, Mode::Whole)?;
-    let settlement = match caching::find(client, &call, entry).await? {
+    let settlement = match caching::find(client, &mut call, entry).await? {
         Found::Hit(visit, hit) => return Ok(caching::serve(visit, hit)),
         Found::Share(sharing) => return sharing.whole().await,
         Found::Nothing(entry) => Settlement::begin(client, &call, entry),
@@ -43,10 +43,10 @@ pub(super) async fn complete(client: &Arc<Inner>, call: Call) -> Result<Completi
 }
 
 /// A call whose answer is wanted in pieces.
-pub(super) async fn stream(client: &Arc<Inner>, call: Call) -> Result<CompletionStream, Error> {
+pub(super) async fn stream(client: &Arc<Inner>, mut call: Call) -> Result<CompletionStream, Error> {
     validate(&call)?;
     let entry = Caller::enter(client, &call, Mode::Stream)?;
-    let settlement = match caching::find(client, &call, entry).await? {
+    let settlement = match caching::find(client, &mut call, entry).await? {
         Found::Hit(visit, hit) => return caching::play(visit, hit, &call).await,
         Found::Share(sharing) => return caching::follow(sharing).await,
         Found::Nothing(entry) => Settlement::begin(client, &call, entry),

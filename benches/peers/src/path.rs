@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench ratios -- --path             # prints it
-//! cargo bench --bench ratios -- --path --record    # keeps it and draws it, benches/record/path.*
+//! cargo bench --bench ratios -- --path --record    # keeps it, and draws it for the guide
 //! ```
 //!
 //! A provider that answers at once, a client over three endpoints, and every call asks something new. Times

@@ -91,18 +91,21 @@ impl<K: Key, P: Piece> Flight<K, P> {
             Poll::Ready(end) => {
                 // First, so that whoever sees the end finds released what the work held.
                 drop_contained(work);
-                self.end(end, after);
-                Poll::Ready(None)
+                Poll::Ready(self.end(end, after))
             }
         };
         self.finish(after);
         polled
     }
 
-    fn end(&self, end: Option<Result<P, Ended<P::Error>>>, after: &mut After<P>) {
+    /// The last item, which the member that has polled it need not look up.
+    fn end(&self, end: Option<Result<P, Ended<P::Error>>>, after: &mut After<P>) -> Option<P> {
         let mut state = self.state.lock();
         match end {
-            Some(Ok(last)) => state.complete(last, after),
+            Some(Ok(last)) => {
+                state.complete(last.clone(), after);
+                return Some(last);
+            }
             Some(Err(Ended::Failed(Failure::Own(error)))) => state.withdraw(error, after),
             Some(Err(Ended::Failed(Failure::Shared(error)))) => {
                 state.fail(FlightError::Upstream(error), after);
@@ -110,6 +113,7 @@ impl<K: Key, P: Piece> Flight<K, P> {
             Some(Err(Ended::Panicked)) => state.fail(FlightError::Panicked, after),
             None => state.fail(FlightError::Unfinished, after),
         }
+        None
     }
 
     pub(super) fn leave(&self, member: MemberId) {

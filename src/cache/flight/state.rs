@@ -73,6 +73,15 @@ pub(super) struct After<P: Piece> {
     pub(super) unheard: Option<P::Error>,
 }
 
+impl<P: Piece> After<P> {
+    /// There seldom is one, and extending by none costs as much as by some.
+    fn retire(&mut self, waker: Option<Waker>) {
+        if let Some(waker) = waker {
+            self.retired.push(waker);
+        }
+    }
+}
+
 impl<P: Piece> Default for After<P> {
     fn default() -> Self {
         Self {
@@ -137,13 +146,13 @@ impl<P: Piece, W> State<P, W> {
             None => match self.take_ready_work() {
                 Some(work) => Next::Work(work),
                 None => {
-                    after.retired.extend(self.waiters.wait(member, waker));
+                    after.retire(self.waiters.wait(member, waker));
                     return Next::Wait;
                 }
             },
         };
         // It does not wait, so it must not be counted on as a waiter either.
-        after.retired.extend(self.waiters.stop(member));
+        after.retire(self.waiters.stop(member));
         next
     }
 
@@ -193,7 +202,7 @@ impl<P: Piece, W> State<P, W> {
 
     /// The work is pending; the member that polled it waits like the others.
     pub(super) fn park(&mut self, member: MemberId, back: W, waker: &Waker, after: &mut After<P>) {
-        after.retired.extend(self.waiters.wait(member, waker));
+        after.retire(self.waiters.wait(member, waker));
         if let Stage::Aloft { work, .. } = &mut self.stage {
             *work = Some(back);
         }
@@ -210,10 +219,15 @@ impl<P: Piece, W> State<P, W> {
         self.append(item, after);
     }
 
-    /// The work gave its last item and is gone.
+    /// The work gave its last item, to the member that polled it, and is gone. Where that one is alone,
+    /// nobody else will ask for it.
     pub(super) fn complete(&mut self, item: P, after: &mut After<P>) {
         self.stage = Stage::Landed(Ok(()));
-        self.append(item, after);
+        if self.members > 1 {
+            self.append(item, after);
+        } else {
+            after.shed.push(item);
+        }
         after.closed = true;
     }
 
@@ -245,7 +259,7 @@ impl<P: Piece, W> State<P, W> {
         member: MemberId,
         after: &mut After<P>,
     ) -> Option<Remains<P, W>> {
-        after.retired.extend(self.waiters.dismiss(member));
+        after.retire(self.waiters.dismiss(member));
         after.unheard = self.take_own_failure(member);
         self.members -= 1;
         if self.members == 0 {
@@ -275,7 +289,9 @@ impl<P: Piece, W> State<P, W> {
         let was_whole = self.log.is_whole();
         after.shed = self.log.push(item);
         after.closed = was_whole && !self.log.is_whole();
-        after.wakers.extend(self.waiters.all());
+        if !self.waiters.are_none() {
+            after.wakers.extend(self.waiters.all());
+        }
     }
 
     /// Picks whom to wake, if there is something that a member could do.

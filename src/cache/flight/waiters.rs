@@ -58,6 +58,11 @@ impl Waiters {
         self.waiting.pop().map(|(_, waker)| waker)
     }
 
+    /// Whether nobody waits.
+    pub(super) fn are_none(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Everybody who waits.
     pub(super) fn all(&mut self) -> impl Iterator<Item = Waker> {
         self.waiting.drain(..).map(|(_, waker)| waker)

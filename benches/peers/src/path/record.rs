@@ -48,18 +48,19 @@ pub(super) fn keep(figures: &[Figure]) {
     for Figure { what, case, prompt, value, unit } in figures {
         text.push_str(&format!("{what},{case},{prompt},{value:.1},{unit}\n"));
     }
-    write("path.csv", &text);
-    write("path.svg", &drawing::draw(figures));
+    write("benches/record/path.csv", &text);
+    // Beside the page of the guide that shows it.
+    write("src/guide/path.svg", &drawing::draw(figures));
 }
 
 fn write(name: &str, text: &str) {
-    let file = folder().join(name);
+    let file = package().join(name);
     fs::write(&file, text).unwrap_or_else(|e| panic!("{} was not written: {e}", file.display()));
     println!("wrote {}", file.display());
 }
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../record")
+fn package() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 fn today() -> String {
