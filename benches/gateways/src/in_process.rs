@@ -54,8 +54,8 @@ impl<W: Way> Driver<W> {
         let (cpu, allocations) = (clock::own(), alloc::made());
         self.runtime.block_on(async {
             let mut running = JoinSet::new();
-            for caller in 0..callers {
-                running.spawn(ask_all(self.way.clone(), caller, calls / callers));
+            for _ in 0..callers {
+                running.spawn(ask_all(self.way.clone(), calls / callers));
             }
             running.join_all().await;
         });
@@ -65,8 +65,8 @@ impl<W: Way> Driver<W> {
     }
 }
 
-async fn ask_all(way: impl Way, caller: u32, calls: u32) {
-    let mut questions = Questions::of(caller);
+async fn ask_all(way: impl Way, calls: u32) {
+    let mut questions = Questions::new();
     for _ in 0..calls {
         way.ask(&mut questions).await;
     }

@@ -38,7 +38,7 @@ pub fn runtime() -> Runtime {
 /// When it does not in the end, with what it said last.
 pub fn await_first_answer(candidate: &Candidate) {
     let end = Instant::now() + PATIENCE;
-    let request = request(candidate, &mut Questions::of(0));
+    let request = request(candidate, &mut Questions::new());
     runtime().block_on(async {
         while let Err(error) = Connection::to(candidate.port).ask(&request).await {
             assert!(Instant::now() < end, "{} does not answer: {error}", candidate.name);
@@ -67,16 +67,16 @@ pub fn run(candidate: &Candidate, connections: u32, time: Duration) -> Outcome {
 async fn all_callers(candidate: &Candidate, connections: u32, time: Duration) -> Vec<f64> {
     let end = Instant::now() + time;
     let mut callers = JoinSet::new();
-    for number in 0..connections {
-        callers.spawn(caller(candidate.clone(), number, end));
+    for _ in 0..connections {
+        callers.spawn(caller(candidate.clone(), end));
     }
     callers.join_all().await.into_iter().flatten().collect()
 }
 
 /// The times to its answers, in microseconds.
-async fn caller(candidate: Candidate, number: u32, end: Instant) -> Vec<f64> {
+async fn caller(candidate: Candidate, end: Instant) -> Vec<f64> {
     let mut connection = Connection::to(candidate.port);
-    let mut questions = Questions::of(number);
+    let mut questions = Questions::new();
     let mut latencies = Vec::new();
     while Instant::now() < end {
         let request = request(&candidate, &mut questions);

@@ -1,5 +1,7 @@
 //! What is asked: a kilobyte, and something new each time, so that no cache answers.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 /// The model that is asked for.
 pub const MODEL: &str = "gpt-4o-mini";
 
@@ -11,14 +13,15 @@ const PROMPT: usize = 1_000;
 /// Questions of one caller, told apart by a number in front.
 #[derive(Debug)]
 pub struct Questions {
-    caller: u32,
+    caller: u64,
     number: u64,
 }
 
 impl Questions {
-    /// Of a caller that nobody else is.
-    pub const fn of(caller: u32) -> Self {
-        Self { caller, number: 0 }
+    /// Of a caller who has asked nothing before.
+    pub fn new() -> Self {
+        static CALLERS: AtomicU64 = AtomicU64::new(0);
+        Self { caller: CALLERS.fetch_add(1, Ordering::Relaxed), number: 0 }
     }
 
     /// The next prompt.
@@ -38,13 +41,19 @@ impl Questions {
     }
 }
 
+impl Default for Questions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_body_is_json_and_new() {
-        let (mut one, mut other) = (Questions::of(1), Questions::of(2));
+        let (mut one, mut other) = (Questions::new(), Questions::new());
         let bodies = [one.body(), one.body(), other.body()];
         assert!(bodies[0] != bodies[1] && bodies[0] != bodies[2] && bodies[1] != bodies[2]);
         for body in bodies {
