@@ -111,6 +111,7 @@ impl Balancer {
     /// # Errors
     /// [`NoLease::Never`] where no endpoint can ever serve the demand; [`NoLease::NotBefore`] where
     /// none can right now.
+    #[inline]
     pub fn try_lease(&self, demand: &Demand<'_>, now: Instant) -> Result<Lease, NoLease> {
         let snapshot = self.shared.snapshot_at(now);
         snapshot.pool(demand.model).lease(&Ask::new(demand, &self.shared.chooser, now))

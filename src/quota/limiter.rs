@@ -140,6 +140,7 @@ impl QuotaLimiter {
     ///
     /// # Errors
     /// As [`try_reserve`](Self::try_reserve).
+    #[inline]
     pub fn try_reserve_at(
         &self,
         whose: &Whose<'_>,
@@ -367,6 +368,7 @@ impl TenantHandle {
     ///
     /// # Errors
     /// As [`QuotaLimiter::try_reserve`].
+    #[inline]
     pub fn try_reserve_at(&self, amounts: &Amounts, now: Instant) -> Result<Reservation, Denied> {
         let inner = &self.limiter.inner;
         inner.kept_here(Some(&self.tenant))?;

@@ -58,14 +58,19 @@ impl Reservation {
         now: Moment,
     ) -> Result<(), Denied> {
         if let Err(denied) = find(&mut self.held) {
-            self.held.clear();
-            return Err(denied);
+            return Err(self.refused(denied, Freed::Nothing));
         }
-        self.held.take(amounts, now).map_err(|(denied, freed)| {
-            self.opened(freed);
-            self.held.clear();
-            denied
-        })
+        match self.held.take(amounts, now) {
+            Ok(()) => Ok(()),
+            Err((denied, freed)) => Err(self.refused(denied, freed)),
+        }
+    }
+
+    #[cold]
+    fn refused(&mut self, denied: Denied, freed: Freed) -> Denied {
+        self.opened(freed);
+        self.held.clear();
+        denied
     }
 
     /// What the call was expected to use when it began.
@@ -110,6 +115,7 @@ impl Reservation {
     }
 
     /// As [`settle`](Self::settle), at an instant the caller has read already.
+    #[inline]
     pub fn settle_at(mut self, actual: &Amounts, now: Instant) {
         self.end(actual, now);
     }
