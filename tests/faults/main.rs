@@ -21,3 +21,5 @@ mod rig;
 mod silence;
 mod upstream;
 mod wire;
+#[path = "../wire/server.rs"]
+mod wire_server;

@@ -118,19 +118,19 @@ struct BlockDelta<'a> {
     delta: &'a RawValue,
 }
 
+/// All that a delta may carry. No enum by its tag: serde would keep a tree of what it skips.
 #[derive(Deserialize)]
-#[serde(tag = "type")]
-enum Delta {
-    #[serde(rename = "text_delta")]
-    Text { text: String },
-    #[serde(rename = "thinking_delta")]
-    Thinking { thinking: String },
-    #[serde(rename = "signature_delta")]
-    Signature { signature: String },
-    #[serde(rename = "input_json_delta")]
-    InputJson { partial_json: String },
-    #[serde(other)]
-    Unknown,
+struct Delta<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(default, deserialize_with = "lenient")]
+    text: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    thinking: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    signature: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    partial_json: Option<String>,
 }
 
 /// A piece of an opaque block's input, as JSON text.
@@ -262,17 +262,22 @@ impl Block {
             }
             return Ok(());
         }
-        match read(json)? {
-            Delta::Text { text } => push_text(self.index, text, chunks),
-            Delta::Thinking { thinking } => {
-                push_reasoning(self.index, Reasoning::new(thinking), chunks);
+        let Delta { kind, text, thinking, signature, partial_json } = read(json)?;
+        let carried = |field: Option<String>| field.ok_or_else(|| bad("a delta without its field"));
+        match &*kind {
+            "text_delta" => push_text(self.index, carried(text)?, chunks),
+            "thinking_delta" => {
+                push_reasoning(self.index, Reasoning::new(carried(thinking)?), chunks);
             }
-            Delta::Signature { signature } if !signature.is_empty() => {
-                let delta = Reasoning::default().with_signature(signature);
-                push_reasoning(self.index, delta, chunks);
+            "signature_delta" => {
+                let signature = carried(signature)?;
+                if !signature.is_empty() {
+                    let delta = Reasoning::default().with_signature(signature);
+                    push_reasoning(self.index, delta, chunks);
+                }
             }
-            Delta::InputJson { partial_json } => self.push_arguments(partial_json, chunks),
-            Delta::Signature { .. } | Delta::Unknown => {}
+            "input_json_delta" => self.push_arguments(carried(partial_json)?, chunks),
+            _ => {}
         }
         Ok(())
     }
