@@ -214,18 +214,20 @@ impl<'a> Opening<'a> {
         let bounds = self.terms.client.bounds;
         let upstream = Upstream::new(stream, limits, bounds, self.pacer.take());
         let mut opened = Box::new(OpenedStream { primed: VecDeque::new(), upstream, watchdog });
-        loop {
+        for _ in 0..=MAX_PREAMBLE {
             let chunk = poll_fn(|cx| opened.poll_chunk(cx, &self.terms.place)).await?;
             self.note_headers(&chunk);
             let complete = chunk.is_done();
-            opened.primed.push_back(chunk);
+            // Signs of life have done their work: by the time the caller saw them, there is content.
+            // They cost a server two bytes each.
+            if !matches!(chunk, Chunk::Heartbeat) {
+                opened.primed.push_back(chunk);
+            }
             if complete || opened.upstream.is_committed() {
                 return Ok(opened);
             }
-            if opened.primed.len() > MAX_PREAMBLE {
-                return Err(Failure::Provider(endless_preamble()));
-            }
         }
+        Err(Failure::Provider(endless_preamble()))
     }
 
     fn note_headers(&self, chunk: &Chunk) {

@@ -10,8 +10,10 @@
 //! meant to pass, and far away where none is; nothing waits only for time to go by.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has to stop")]
 
+mod allocator;
 mod caller;
 mod cuts;
+mod floods;
 mod nonsense;
 mod proxy;
 mod redirects;
@@ -19,3 +21,5 @@ mod rig;
 mod silence;
 mod upstream;
 mod wire;
+#[path = "../wire/server.rs"]
+mod wire_server;

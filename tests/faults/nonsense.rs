@@ -18,8 +18,13 @@ fn says(bytes: impl Into<Vec<u8>>) -> Toxic {
 
 /// How a call ends that meets `toxic`, after which the client is as good as new.
 async fn met(rig: &Rig, caller: &Caller, toxic: Toxic) -> Result<String, End> {
+    let closes = matches!(toxic, Toxic::Say(_));
     rig.set(Framing::Chunked, toxic);
     let outcome = caller.ask().await.map(|it| it.text()).map_err(|error| end(&error));
+    if closes {
+        // A connection that is about to close is no place for the next call.
+        all_closed(rig).await;
+    }
     caller.recovers(rig).await;
     all_closed(rig).await;
     outcome

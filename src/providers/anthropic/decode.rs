@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::{Deserializer as _, MapAccess};
 use serde_json::value::RawValue;
 
 use crate::error::{ErrorKind, ProviderError};
-use crate::providers::http::classify;
+use crate::providers::http::classify::Told;
+use crate::providers::http::lenient::{Each, Lenient, lenient, object, values};
 use crate::request::{Part, Reasoning, ToolCall};
 use crate::response::{ChatResponse, FinishReason};
 use crate::usage::Usage;
@@ -22,15 +23,15 @@ pub(super) const WIRE: &str = "anthropic";
 pub(crate) fn response(body: &[u8], keep_raw: bool) -> Result<ChatResponse, ProviderError> {
     let message: Message<'_> = serde_json::from_slice(body).map_err(malformed)?;
     if let Some(error) = message.error {
-        return Err(classify::error_value(None, &error));
+        return Err(error.in_answer());
     }
     let blocks = message.content.ok_or_else(|| bad("the answer has no content"))?;
-    let content = content(&blocks)?;
+    let content = content(blocks)?;
     let finish = reconciled(finish(message.stop_reason.as_deref()), &content);
     let mut response = ChatResponse::new(content, finish);
     response.id = message.id;
     response.model = message.model;
-    response.usage = Counts::read(&message.usage).usage();
+    response.usage = Counts::from(message.usage).usage();
     response.raw = if keep_raw { serde_json::from_slice(body).ok() } else { None };
     Ok(response)
 }
@@ -40,17 +41,56 @@ struct Message<'a> {
     id: Option<String>,
     model: Option<String>,
     #[serde(borrow)]
-    content: Option<Vec<&'a RawValue>>,
+    content: Option<&'a RawValue>,
     stop_reason: Option<String>,
-    #[serde(default)]
-    usage: Value,
+    #[serde(default, deserialize_with = "lenient")]
+    usage: Tokens,
     /// An error inside a response that began as a success.
-    error: Option<Value>,
+    #[serde(default, deserialize_with = "lenient")]
+    error: Option<Told>,
 }
 
-fn content(blocks: &[&RawValue]) -> Result<Vec<Part>, ProviderError> {
-    let parts: Result<Vec<Part>, ProviderError> = blocks.iter().map(|block| part(block)).collect();
-    Ok(parts?.into_iter().filter(says_something).collect())
+/// More blocks in one answer are nonsense; each takes many times its few bytes.
+const MOST_BLOCKS: usize = 1024;
+
+fn content(blocks: &RawValue) -> Result<Vec<Part>, ProviderError> {
+    let (mut parts, mut trees) = (Vec::new(), Trees::default());
+    let see = |block: &RawValue| {
+        let part = part(block, &mut trees).map_err(|error| error.message().to_owned())?;
+        if says_something(&part) {
+            parts.push(part);
+        }
+        if parts.len() > MOST_BLOCKS { Err("too many blocks".to_owned()) } else { Ok(()) }
+    };
+    let mut blocks = serde_json::Deserializer::from_str(blocks.get());
+    blocks.deserialize_seq(Each::new(see)).map_err(malformed)?;
+    Ok(parts)
+}
+
+/// How many values the parts of one answer may hold that this crate has no word for, and has to keep
+/// as trees. A tree takes up to 85 times its text: so many values take three mebibytes at the worst.
+const MOST_VALUES: usize = 8192;
+
+/// What is left of them.
+#[derive(Debug)]
+pub(super) struct Trees(usize);
+
+impl Default for Trees {
+    fn default() -> Self {
+        Self(MOST_VALUES)
+    }
+}
+
+impl Trees {
+    /// Builds a tree, if there may be so large a one.
+    pub(super) fn read<'a, T: Deserialize<'a>>(
+        &mut self,
+        json: &'a str,
+    ) -> Result<T, ProviderError> {
+        let left = self.0.checked_sub(values(json));
+        self.0 = left.ok_or_else(|| bad("the answer has too many values of unknown kinds"))?;
+        read(json)
+    }
 }
 
 /// An empty block says nothing and is refused when it is sent back. A stream yields no chunk of it.
@@ -63,7 +103,7 @@ fn says_something(part: &Part) -> bool {
 }
 
 /// One content block. What this crate has no word for becomes [`Part::Opaque`].
-pub(super) fn part(block: &RawValue) -> Result<Part, ProviderError> {
+pub(super) fn part(block: &RawValue, trees: &mut Trees) -> Result<Part, ProviderError> {
     let json = block.get();
     let kind: Tag<'_> = read(json)?;
     Ok(match &*kind.kind {
@@ -71,7 +111,7 @@ pub(super) fn part(block: &RawValue) -> Result<Part, ProviderError> {
         "thinking" => Part::Reasoning(read::<Thinking>(json)?.into()),
         "redacted_thinking" => Part::Reasoning(Reasoning::encrypted(read::<Redacted>(json)?.data)),
         "tool_use" => Part::ToolCall(read::<ToolUse<'_>>(json)?.into()),
-        _ => Part::Opaque { provider: WIRE.into(), value: read(json)? },
+        _ => Part::Opaque { provider: WIRE.into(), value: trees.read(json)? },
     })
 }
 
@@ -151,19 +191,54 @@ pub(super) struct Counts {
     thinking: Option<u64>,
 }
 
-impl Counts {
-    /// What is there and is a count; anything else is ignored, for a count is not worth an answer.
-    pub(super) fn read(usage: &Value) -> Self {
-        let count = |path| usage.pointer(path).and_then(Value::as_u64);
+/// The same as they are written. What is no count is ignored, for a count is not worth an answer.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Tokens {
+    #[serde(deserialize_with = "lenient")]
+    input_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    cache_read_input_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    cache_creation_input_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    output_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    output_tokens_details: Details,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    #[serde(deserialize_with = "lenient")]
+    thinking_tokens: Option<u64>,
+}
+
+impl<'de> Lenient<'de> for Tokens {
+    fn of_object<A: MapAccess<'de>>(fields: A) -> Result<Self, A::Error> {
+        object(fields)
+    }
+}
+
+impl<'de> Lenient<'de> for Details {
+    fn of_object<A: MapAccess<'de>>(fields: A) -> Result<Self, A::Error> {
+        object(fields)
+    }
+}
+
+impl From<Tokens> for Counts {
+    fn from(tokens: Tokens) -> Self {
         Self {
-            input: count("/input_tokens"),
-            cache_read: count("/cache_read_input_tokens"),
-            cache_write: count("/cache_creation_input_tokens"),
-            output: count("/output_tokens"),
-            thinking: count("/output_tokens_details/thinking_tokens"),
+            input: tokens.input_tokens,
+            cache_read: tokens.cache_read_input_tokens,
+            cache_write: tokens.cache_creation_input_tokens,
+            output: tokens.output_tokens,
+            thinking: tokens.output_tokens_details.thinking_tokens,
         }
     }
+}
 
+impl Counts {
     /// Totals never shrink, so the larger one is the later one. Gateways that send a zero at the
     /// start or at the end of a stream do no harm that way.
     pub(super) fn update(&mut self, later: Self) {
@@ -207,7 +282,7 @@ mod tests {
     use super::super::encode::{self, Settings};
     use super::*;
     use crate::request::ChatRequest;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn decode(body: &Value) -> Result<ChatResponse, ProviderError> {
         response(body.to_string().as_bytes(), false)
@@ -317,7 +392,7 @@ mod tests {
 
     #[test]
     fn the_prompt_cache_is_part_of_the_input() {
-        let usage = |json: Value| Counts::read(&json).usage();
+        let usage = |json: Value| Counts::from(lenient::<_, Tokens>(json).unwrap()).usage();
         assert_eq!(
             usage(json!({
                 "input_tokens": 10, "cache_read_input_tokens": 2000,

@@ -8,11 +8,13 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::decode::{self, Counts, Tag, WIRE, bad, read};
+use super::decode::{self, Counts, Tag, Tokens, Trees, WIRE, bad, read};
 use crate::chunk::{Chunk, ChunkStart};
 use crate::error::ProviderError;
+use crate::providers::http::classify::Told;
 use crate::providers::http::decoder::StreamDecoder;
-use crate::providers::http::{classify, sse};
+use crate::providers::http::lenient::lenient;
+use crate::providers::http::sse;
 use crate::request::{Part, Reasoning, ToolCall};
 
 /// The wire streams one block after the other; a server that leaves more than these open is lost.
@@ -30,6 +32,7 @@ pub(crate) struct Decoder {
     /// have two blocks run together.
     begun: u32,
     counts: Counts,
+    trees: Trees,
     stop_reason: Option<String>,
 }
 
@@ -48,7 +51,7 @@ impl StreamDecoder for Decoder {
             "content_block_stop" => self.end_block(read::<BlockStop>(data)?.index, chunks)?,
             "message_delta" => self.note(read(data)?, chunks),
             "message_stop" => self.stop(data, chunks)?,
-            "error" => return Err(classify::error_value(None, &read::<Failed>(data)?.error)),
+            "error" => return Err(read::<Failed>(data)?.error.in_answer()),
             _ => {}
         }
         // Whatever has no chunk of its own (pings, citations, events newer than this code, input of
@@ -97,8 +100,8 @@ struct MessageStart {
 struct StartedMessage {
     id: Option<String>,
     model: Option<String>,
-    #[serde(default)]
-    usage: Value,
+    #[serde(default, deserialize_with = "lenient")]
+    usage: Tokens,
 }
 
 #[derive(Deserialize)]
@@ -115,19 +118,26 @@ struct BlockDelta<'a> {
     delta: &'a RawValue,
 }
 
+/// All that a delta may carry. No enum by its tag: serde would keep a tree of what it skips.
 #[derive(Deserialize)]
-#[serde(tag = "type")]
-enum Delta {
-    #[serde(rename = "text_delta")]
-    Text { text: String },
-    #[serde(rename = "thinking_delta")]
-    Thinking { thinking: String },
-    #[serde(rename = "signature_delta")]
-    Signature { signature: String },
-    #[serde(rename = "input_json_delta")]
-    InputJson { partial_json: String },
-    #[serde(other)]
-    Unknown,
+struct Delta<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(default, deserialize_with = "lenient")]
+    text: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    thinking: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    signature: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    partial_json: Option<String>,
+}
+
+/// A piece of an opaque block's input, as JSON text.
+#[derive(Deserialize)]
+struct InputDelta<'a> {
+    #[serde(borrow)]
+    partial_json: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -139,8 +149,8 @@ struct BlockStop {
 struct MessageDelta {
     #[serde(default)]
     delta: Stopped,
-    #[serde(default)]
-    usage: Value,
+    #[serde(default, deserialize_with = "lenient")]
+    usage: Tokens,
 }
 
 #[derive(Deserialize, Default)]
@@ -150,7 +160,7 @@ struct Stopped {
 
 #[derive(Deserialize)]
 struct Failed {
-    error: Value,
+    error: Told,
 }
 
 impl Decoder {
@@ -159,11 +169,11 @@ impl Decoder {
         start.id = message.id;
         start.model = message.model;
         chunks.push_back(Chunk::Start(start));
-        self.count(&message.usage, chunks);
+        self.count(message.usage, chunks);
     }
 
-    fn count(&mut self, usage: &Value, chunks: &mut VecDeque<Chunk>) {
-        let counts = Counts::read(usage);
+    fn count(&mut self, usage: Tokens, chunks: &mut VecDeque<Chunk>) {
+        let counts = Counts::from(usage);
         if counts != Counts::default() {
             self.counts.update(counts);
             chunks.push_back(Chunk::Usage(self.counts.usage()));
@@ -181,7 +191,7 @@ impl Decoder {
         }
         let index = self.begun;
         self.begun = index.checked_add(1).ok_or_else(|| bad("the stream has too many blocks"))?;
-        let kind = begin_part(index, decode::part(start.content_block)?, chunks);
+        let kind = begin_part(index, decode::part(start.content_block, &mut self.trees)?, chunks);
         self.open.insert(start.index, Block { index, kind });
         Ok(())
     }
@@ -192,13 +202,13 @@ impl Decoder {
         chunks: &mut VecDeque<Chunk>,
     ) -> Result<(), ProviderError> {
         let block = self.open.get_mut(&delta.index).ok_or_else(|| bad("a delta of no block"))?;
-        block.extend(delta.delta.get(), chunks)
+        block.extend(delta.delta.get(), &mut self.trees, chunks)
     }
 
     /// Also for blocks that were never begun: there is nothing to end, and nothing is lost.
     fn end_block(&mut self, index: u64, chunks: &mut VecDeque<Chunk>) -> Result<(), ProviderError> {
         match self.open.remove(&index) {
-            Some(block) => block.end(chunks),
+            Some(block) => block.end(&mut self.trees, chunks),
             None => Ok(()),
         }
     }
@@ -207,14 +217,14 @@ impl Decoder {
         if message.delta.stop_reason.is_some() {
             self.stop_reason = message.delta.stop_reason;
         }
-        self.count(&message.usage, chunks);
+        self.count(message.usage, chunks);
     }
 
     /// The name alone is not the event: a body without a length may end in the middle of its data.
     fn stop(&mut self, data: &str, chunks: &mut VecDeque<Chunk>) -> Result<(), ProviderError> {
         read::<IgnoredAny>(data)?;
         for (_, block) in std::mem::take(&mut self.open) {
-            block.end(chunks)?;
+            block.end(&mut self.trees, chunks)?;
         }
         chunks.push_back(Chunk::done(decode::finish(self.stop_reason.as_deref())));
         Ok(())
@@ -238,21 +248,36 @@ fn begin_part(index: u32, part: Part, chunks: &mut VecDeque<Chunk>) -> BlockKind
 }
 
 impl Block {
-    fn extend(&mut self, json: &str, chunks: &mut VecDeque<Chunk>) -> Result<(), ProviderError> {
+    fn extend(
+        &mut self,
+        json: &str,
+        trees: &mut Trees,
+        chunks: &mut VecDeque<Chunk>,
+    ) -> Result<(), ProviderError> {
         if let BlockKind::Opaque { value, input } = &mut self.kind {
-            return extend_opaque(value, input, read(json)?);
+            if read::<Tag<'_>>(json)?.kind == "input_json_delta" {
+                input.push_str(&read::<InputDelta<'_>>(json)?.partial_json);
+            } else {
+                extend_opaque(value, trees.read(json)?);
+            }
+            return Ok(());
         }
-        match read(json)? {
-            Delta::Text { text } => push_text(self.index, text, chunks),
-            Delta::Thinking { thinking } => {
-                push_reasoning(self.index, Reasoning::new(thinking), chunks);
+        let Delta { kind, text, thinking, signature, partial_json } = read(json)?;
+        let carried = |field: Option<String>| field.ok_or_else(|| bad("a delta without its field"));
+        match &*kind {
+            "text_delta" => push_text(self.index, carried(text)?, chunks),
+            "thinking_delta" => {
+                push_reasoning(self.index, Reasoning::new(carried(thinking)?), chunks);
             }
-            Delta::Signature { signature } if !signature.is_empty() => {
-                let delta = Reasoning::default().with_signature(signature);
-                push_reasoning(self.index, delta, chunks);
+            "signature_delta" => {
+                let signature = carried(signature)?;
+                if !signature.is_empty() {
+                    let delta = Reasoning::default().with_signature(signature);
+                    push_reasoning(self.index, delta, chunks);
+                }
             }
-            Delta::InputJson { partial_json } => self.push_arguments(partial_json, chunks),
-            Delta::Signature { .. } | Delta::Unknown => {}
+            "input_json_delta" => self.push_arguments(carried(partial_json)?, chunks),
+            _ => {}
         }
         Ok(())
     }
@@ -266,7 +291,7 @@ impl Block {
         }
     }
 
-    fn end(self, chunks: &mut VecDeque<Chunk>) -> Result<(), ProviderError> {
+    fn end(self, trees: &mut Trees, chunks: &mut VecDeque<Chunk>) -> Result<(), ProviderError> {
         let Self { index, kind } = self;
         match kind {
             BlockKind::Plain | BlockKind::Call { unsent: None } => {}
@@ -276,7 +301,7 @@ impl Block {
             }
             BlockKind::Opaque { mut value, input } => {
                 if !input.is_empty() {
-                    value.insert("input".into(), read(&input)?);
+                    value.insert("input".into(), trees.read(&input)?);
                 }
                 let part = Part::Opaque { provider: WIRE.into(), value: Value::Object(value) };
                 chunks.push_back(Chunk::Part { index, part });
@@ -287,17 +312,8 @@ impl Block {
 }
 
 /// Deltas of kinds this code has never heard of carry more of their block's own fields.
-fn extend_opaque(
-    value: &mut Map<String, Value>,
-    input: &mut String,
-    mut delta: Map<String, Value>,
-) -> Result<(), ProviderError> {
-    let kind = delta.remove("type");
-    if kind.as_ref().and_then(Value::as_str) == Some("input_json_delta") {
-        let piece = delta.get("partial_json").and_then(Value::as_str);
-        input.push_str(piece.ok_or_else(|| bad("an input delta without JSON text"))?);
-        return Ok(());
-    }
+fn extend_opaque(value: &mut Map<String, Value>, mut delta: Map<String, Value>) {
+    delta.remove("type");
     for (name, more) in delta {
         match (value.get_mut(&name), more) {
             (_, Value::Null) => {}
@@ -306,7 +322,6 @@ fn extend_opaque(
             (_, more) => drop(value.insert(name, more)),
         }
     }
-    Ok(())
 }
 
 fn push_text(index: u32, text: String, chunks: &mut VecDeque<Chunk>) {

@@ -61,7 +61,7 @@ pub(crate) fn transport_error(error: reqwest::Error) -> ProviderError {
     } else if error.is_timeout() {
         (ErrorKind::Timeout, "timed out")
     } else if is_corrupt(&error) {
-        (ErrorKind::Malformed, "the body does not decompress")
+        (ErrorKind::Malformed, "the body is not encoded as its headers say")
     } else {
         (ErrorKind::Transport, "the connection broke")
     };

@@ -4,40 +4,139 @@
 //! because servers use the same status for all three and the remedies differ. The same reading
 //! serves error responses and errors inside a response that began with 200.
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
 use crate::error::{ErrorKind, ProviderError};
+use crate::providers::http::lenient::{Lenient, lenient, object};
 
 /// The error that the body of a failed response describes, JSON or not.
 pub(crate) fn error_response(status: u16, body: &[u8]) -> ProviderError {
-    let error = match serde_json::from_slice::<Value>(body) {
-        Ok(value) => error_value(Some(status), error_of(&value).unwrap_or(&value)),
+    let error = match serde_json::from_slice::<Told>(body) {
+        Ok(told) => told.innermost().error(Some(status)),
         // Not JSON: a proxy's page or plain text.
-        Err(_) => described(Some(status), "", "", String::from_utf8_lossy(body).trim()),
+        Err(_) => described(Some(status), "", "", String::from_utf8_lossy(body).trim().to_owned()),
     };
     error.with_status(status)
 }
 
-/// The error inside a JSON body, if it has one: `error` as an object or a string, also as the only
-/// element of an array.
-pub(crate) fn error_of(body: &Value) -> Option<&Value> {
-    let body = body.get(0).unwrap_or(body);
-    body.get("error").filter(|error| !error.is_null())
+/// What a server tells of an error: an object, a sentence, or a list with one of them.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    message: Option<String>,
+    code: Code,
+    kind: Option<String>,
+    /// The error inside, where this is what it is wrapped in.
+    error: Option<Box<Self>>,
 }
 
-/// The error that `error` describes. `status` is that of the response, where it says something.
-pub(crate) fn error_value(status: Option<u16>, error: &Value) -> ProviderError {
-    let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
-    let message = error.as_str().unwrap_or_else(|| {
-        ["message", "detail", "error"].into_iter().map(text).find(|it| !it.is_empty()).unwrap_or("")
-    });
-    let numeric = error.get("code").and_then(Value::as_u64).and_then(|code| code.try_into().ok());
-    let status = status.or(numeric).or_else(|| text("code").parse().ok());
-    described(status, text("code"), text("type"), message)
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Fields {
+    #[serde(deserialize_with = "lenient")]
+    message: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    detail: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    code: Code,
+    #[serde(rename = "type", deserialize_with = "lenient")]
+    kind: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    error: Option<Told>,
 }
 
-fn described(status: Option<u16>, code: &str, kind: &str, message: &str) -> ProviderError {
-    let error = ProviderError::new(classify(status, code, kind, message), message.to_owned());
+/// A name, or a status.
+#[derive(Debug, Default)]
+struct Code {
+    name: Option<String>,
+    status: Option<u16>,
+}
+
+impl Told {
+    /// The error in the place of an answer.
+    pub(crate) fn in_answer(self) -> ProviderError {
+        self.error(None)
+    }
+
+    /// Whatever `sentence` describes.
+    #[cfg(feature = "openai")]
+    pub(crate) fn sentence(sentence: String) -> Self {
+        Self { message: Some(sentence), ..Self::default() }
+    }
+
+    fn innermost(self) -> Self {
+        match self.error {
+            Some(error) => *error,
+            None => self,
+        }
+    }
+
+    /// `status` is that of the response, where it says something.
+    fn error(self, status: Option<u16>) -> ProviderError {
+        let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let inner = self.error.and_then(|error| error.message);
+        let message = said(self.message).or(inner).unwrap_or_default();
+        let name = self.code.name.unwrap_or_default();
+        let status = status.or(self.code.status).or_else(|| name.parse().ok());
+        described(status, &name, self.kind.as_deref().unwrap_or_default(), message)
+    }
+}
+
+impl<'de> Lenient<'de> for Told {
+    fn of_text(text: &str) -> Self {
+        Self { message: Some(text.to_owned()), ..Self::default() }
+    }
+
+    fn of_list<A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
+        let first = list.next_element::<Self>()?;
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(first.unwrap_or_default())
+    }
+
+    fn of_object<A: MapAccess<'de>>(fields: A) -> Result<Self, A::Error> {
+        let Fields { message, detail, code, kind, error } = object(fields)?;
+        let message = message.filter(|text| !text.is_empty()).or(detail);
+        Ok(Self { message, code, kind, error: error.map(Box::new) })
+    }
+}
+
+impl<'de> Deserialize<'de> for Told {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        lenient(deserializer)
+    }
+}
+
+/// Null is no error; anything else is one.
+impl<'de> Lenient<'de> for Option<Told> {
+    fn of_text(text: &str) -> Self {
+        Some(Told::of_text(text))
+    }
+
+    fn of_list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
+        Told::of_list(list).map(Some)
+    }
+
+    fn of_object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        Told::of_object(object).map(Some)
+    }
+
+    fn of_other() -> Self {
+        Some(Told::default())
+    }
+}
+
+impl Lenient<'_> for Code {
+    fn of_text(text: &str) -> Self {
+        Self { name: Some(text.to_owned()), status: None }
+    }
+
+    fn of_count(count: u64) -> Self {
+        Self { name: None, status: count.try_into().ok() }
+    }
+}
+
+fn described(status: Option<u16>, code: &str, kind: &str, message: String) -> ProviderError {
+    let error = ProviderError::new(classify(status, code, kind, &message), message);
     match [code, kind].into_iter().find(|name| is_identifier(name)) {
         Some(name) => error.with_code(name.to_owned()),
         None => error,
@@ -171,7 +270,11 @@ impl Said {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    fn told(error: &Value) -> Told {
+        serde_json::from_str(&error.to_string()).unwrap()
+    }
 
     fn kind(status: u16, body: Value) -> ErrorKind {
         error_response(status, body.to_string().as_bytes()).kind()
@@ -244,7 +347,7 @@ mod tests {
 
     #[test]
     fn errors_inside_a_good_response_are_read_the_same_way() {
-        let kind = |error: Value| error_value(None, &error).kind();
+        let kind = |error: Value| told(&error).in_answer().kind();
         assert_eq!(
             kind(json!({"type": "overloaded_error", "message": "m"})),
             ErrorKind::Overloaded
@@ -270,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_sentence_is_no_code() {
-        let error = error_value(None, &json!({"code": "you said: secret", "type": "bad_thing"}));
+        let error = told(&json!({"code": "you said: secret", "type": "bad_thing"})).in_answer();
         assert_eq!(error.code(), Some("bad_thing"));
     }
 

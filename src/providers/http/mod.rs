@@ -7,6 +7,7 @@
 //! | `body`, `pull` | bodies within bounds: whole, and as streams of chunks |
 //! | `sse`, `decoder` | event streams, and what a wire makes of their events |
 //! | `headers`, `classify` | pure readings of headers and of error bodies |
+//! | `lenient` | JSON read into what is wanted of it |
 //! | `secrets` | keeping keys out of errors |
 
 pub(crate) mod body;
@@ -15,6 +16,7 @@ pub(crate) mod classify;
 pub(crate) mod clients;
 pub(crate) mod decoder;
 pub(crate) mod headers;
+pub(crate) mod lenient;
 pub(crate) mod pull;
 pub(crate) mod secrets;
 pub(crate) mod sse;

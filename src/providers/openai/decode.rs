@@ -1,17 +1,17 @@
 //! Whole answers. Pure.
 
 use crate::error::{ErrorKind, ProviderError};
-use crate::providers::openai::wire::{self, Answer, Spoken};
+use crate::providers::openai::wire::{self, Answer};
 use crate::request::{Part, Reasoning, ToolCall};
 use crate::response::ChatResponse;
 
 /// The answer in `body`, or the error that it is although its status was 200.
 pub(crate) fn chat(body: &[u8], keep_raw: bool) -> Result<ChatResponse, ProviderError> {
     let mut answer = Answer::parse(body)?;
-    if let Some(failure) = answer.failure() {
+    if let Some(failure) = answer.take_failure() {
         return Err(failure);
     }
-    let usage = answer.usage();
+    let usage = answer.take_usage();
     let mut choice = answer
         .take_choice()
         .ok_or_else(|| ProviderError::new(ErrorKind::Malformed, "the answer has no choice"))?;
@@ -24,19 +24,14 @@ pub(crate) fn chat(body: &[u8], keep_raw: bool) -> Result<ChatResponse, Provider
         content.push(Part::text(refusal));
         finish = wire::refused(finish);
     }
-    content.extend(calls(spoken));
+    for call in spoken.take_calls() {
+        content.push(Part::ToolCall(ToolCall::new(call.id(), call.name(), call.arguments()?)));
+    }
     let mut response = ChatResponse::new(content, finish).with_usage(usage.unwrap_or_default());
-    response.id = wire::text(answer.id);
-    response.model = wire::text(answer.model);
+    response.id = wire::said(answer.id);
+    response.model = wire::said(answer.model);
     response.raw = keep_raw.then(|| serde_json::from_slice(body).ok()).flatten();
     Ok(reconciled(response))
-}
-
-fn calls(mut spoken: Spoken) -> impl Iterator<Item = Part> {
-    spoken.take_calls().into_iter().map(|mut call| {
-        let arguments = call.take_arguments();
-        Part::ToolCall(ToolCall::new(call.id(), call.name(), arguments))
-    })
 }
 
 /// Some servers stop for tools and say that they just stopped.

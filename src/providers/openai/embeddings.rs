@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::embed::{Embedder, Embedding};
 use crate::error::{ErrorKind, ProviderError};
-use crate::providers::http::classify;
+use crate::providers::http::classify::Told;
+use crate::providers::http::lenient::lenient;
 use crate::providers::http::transport::{Attempt, Transport};
 use crate::providers::openai::encode::to_json;
 use crate::providers::openai::wire::malformed;
@@ -83,7 +83,8 @@ struct Ask<'a> {
 #[derive(Default)]
 struct Listed {
     data: Vec<Vector>,
-    error: Value,
+    #[serde(deserialize_with = "lenient")]
+    error: Option<Told>,
 }
 
 #[derive(Deserialize)]
@@ -99,8 +100,8 @@ fn decode(
     dimensions: Option<usize>,
 ) -> Result<Vec<Embedding>, ProviderError> {
     let listed: Listed = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-    if !listed.error.is_null() {
-        return Err(classify::error_value(None, &listed.error));
+    if let Some(error) = listed.error {
+        return Err(error.in_answer());
     }
     if listed.data.len() != texts {
         return Err(wrong(format!("{} vectors for {texts} texts", listed.data.len())));
@@ -126,7 +127,7 @@ fn wrong(what: String) -> ProviderError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn decoded(
         body: Value,

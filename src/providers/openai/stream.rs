@@ -7,12 +7,9 @@ use crate::error::{ErrorKind, ProviderError};
 use crate::providers::http::decoder::StreamDecoder;
 use crate::providers::http::sse::Event;
 use crate::providers::openai::decode;
-use crate::providers::openai::wire::{self, Answer, Call, Spoken};
+use crate::providers::openai::wire::{self, Answer, Call, MOST_CALLS, Spoken};
 use crate::request::{Reasoning, ToolCall};
 use crate::response::FinishReason;
-
-/// More calls in one answer are nonsense; the bound keeps looking one up cheap.
-const MOST_CALLS: usize = 1024;
 
 /// Decodes one stream.
 ///
@@ -76,19 +73,19 @@ impl StreamDecoder for Decoder {
 impl Decoder {
     fn answer(
         &mut self,
-        mut answer: Answer,
+        mut answer: Answer<'_>,
         chunks: &mut VecDeque<Chunk>,
     ) -> Result<(), ProviderError> {
-        if let Some(failure) = answer.failure() {
+        if let Some(failure) = answer.take_failure() {
             return Err(failure);
         }
         if !std::mem::replace(&mut self.started, true) {
-            let (id, model) = (wire::text(answer.id.take()), wire::text(answer.model.take()));
+            let (id, model) = (wire::said(answer.id.take()), wire::said(answer.model.take()));
             chunks.push_back(Chunk::Start(ChunkStart { id, model, ..ChunkStart::new() }));
         }
-        let mut usage = answer.usage();
+        let mut usage = answer.take_usage();
         if let Some(mut choice) = answer.take_choice() {
-            usage = usage.or_else(|| wire::usage(&choice.usage));
+            usage = usage.or_else(|| choice.take_usage());
             self.finish = choice.finish().or_else(|| self.finish.take());
             self.spoken(choice.take_spoken(), chunks)?;
         }
@@ -98,7 +95,7 @@ impl Decoder {
 
     fn spoken(
         &mut self,
-        mut spoken: Spoken,
+        mut spoken: Spoken<'_>,
         chunks: &mut VecDeque<Chunk>,
     ) -> Result<(), ProviderError> {
         if let Some(text) = spoken.take_reasoning() {
@@ -113,17 +110,17 @@ impl Decoder {
             chunks.push_back(Chunk::text(place(&mut self.text, &mut self.parts), text));
         }
         for call in spoken.take_calls() {
-            chunks.push_back(self.call(call)?);
+            chunks.push_back(self.call(&call)?);
         }
         Ok(())
     }
 
     /// Some servers repeat a call's id and name in every piece; both are passed on once.
-    fn call(&mut self, mut call: Call) -> Result<Chunk, ProviderError> {
-        let arguments = call.take_arguments();
-        let at = match self.find(&call) {
+    fn call(&mut self, call: &Call<'_>) -> Result<Chunk, ProviderError> {
+        let arguments = call.arguments()?;
+        let at = match self.find(call) {
             Some(at) => at,
-            None => self.open(&call)?,
+            None => self.open(call)?,
         };
         let open = &mut self.calls[at];
         let mut delta = ToolCall::new("", "", arguments);
@@ -141,8 +138,8 @@ impl Decoder {
     /// The call that a piece extends: the newest with its index, or the newest of all where the
     /// piece has none. A new id together with a name begins a new call even so, since some servers
     /// number every call 0, and others give every piece a new id.
-    fn find(&self, call: &Call) -> Option<usize> {
-        let index = call.index.as_u64();
+    fn find(&self, call: &Call<'_>) -> Option<usize> {
+        let index = call.index;
         let at = self.calls.iter().rposition(|open| index.is_none() || open.index == index)?;
         let open = &self.calls[at];
         let another = !call.id().is_empty() && open.id != call.id() && !open.id.is_empty();
@@ -150,13 +147,13 @@ impl Decoder {
         (!begins).then_some(at)
     }
 
-    fn open(&mut self, call: &Call) -> Result<usize, ProviderError> {
+    fn open(&mut self, call: &Call<'_>) -> Result<usize, ProviderError> {
         if self.calls.len() >= MOST_CALLS {
             let message = format!("the answer has more than {MOST_CALLS} tool calls");
             return Err(ProviderError::new(ErrorKind::Malformed, message));
         }
         let part = place(&mut None, &mut self.parts);
-        self.calls.push(Open { index: call.index.as_u64(), part, id: String::new(), named: false });
+        self.calls.push(Open { index: call.index, part, id: String::new(), named: false });
         Ok(self.calls.len() - 1)
     }
 

@@ -1,176 +1,308 @@
 //! What this wire answers, as loosely as servers write it.
 //!
-//! Only the frame is typed. The leaves are JSON values, so that a server that puts something else in
-//! a field loses that field and not the answer; unknown fields are ignored.
+//! Only the frame has to be right. A server that puts something else in a field loses that field and
+//! not the answer; unknown fields are ignored.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::{Deserializer, SeqAccess};
+use serde_json::value::RawValue;
 
 use crate::error::{ErrorKind, ProviderError};
-use crate::providers::http::classify;
+use crate::providers::http::classify::Told;
+use crate::providers::http::lenient::{Each, Element, Fields, Lenient, lenient};
 use crate::response::FinishReason;
 use crate::usage::Usage;
+
+/// More calls in one answer are nonsense; the bound keeps looking one up cheap, and what a call
+/// takes in memory, many times its few bytes, within a constant.
+pub(super) const MOST_CALLS: usize = 256;
 
 /// A whole answer, or one event of a stream.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Answer {
-    pub id: Value,
-    pub model: Value,
-    pub choices: Option<Vec<Choice>>,
-    pub usage: Value,
+pub(super) struct Answer<'a> {
+    #[serde(deserialize_with = "lenient")]
+    pub id: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub model: Option<String>,
+    #[serde(borrow)]
+    choices: Option<Choices<'a>>,
+    #[serde(deserialize_with = "lenient")]
+    usage: Option<Counts>,
     /// Where Groq puts the usage of a stream.
-    pub x_groq: Value,
-    pub error: Value,
+    #[serde(deserialize_with = "lenient")]
+    x_groq: Option<Groq>,
+    #[serde(deserialize_with = "lenient")]
+    error: Option<Told>,
     /// Where some servers put an error that they do not call one.
-    pub message: Value,
+    #[serde(deserialize_with = "lenient")]
+    message: Option<String>,
 }
+
+/// The first choice; only one is ever asked for.
+struct Choices<'a>(Option<Choice<'a>>);
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Choice {
-    pub index: Value,
-    message: Option<Spoken>,
-    delta: Option<Spoken>,
-    pub finish_reason: Value,
+pub(super) struct Choice<'a> {
+    #[serde(deserialize_with = "lenient")]
+    index: Option<u64>,
+    #[serde(borrow)]
+    message: Option<Spoken<'a>>,
+    #[serde(borrow)]
+    delta: Option<Spoken<'a>>,
+    #[serde(deserialize_with = "lenient")]
+    finish_reason: Option<String>,
     /// Where Moonshot puts the usage of a stream.
-    pub usage: Value,
+    #[serde(deserialize_with = "lenient")]
+    usage: Option<Counts>,
 }
 
 /// What the model said: all of it, or a piece.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Spoken {
-    content: Value,
-    reasoning_content: Value,
-    reasoning: Value,
-    refusal: Value,
-    tool_calls: Option<Vec<Call>>,
+pub(super) struct Spoken<'a> {
+    #[serde(deserialize_with = "lenient")]
+    content: Content,
+    #[serde(deserialize_with = "lenient")]
+    reasoning_content: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    reasoning: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    refusal: Option<String>,
+    #[serde(borrow)]
+    tool_calls: Option<Calls<'a>>,
+}
+
+/// A text, or a list of parts. Mistral lists thoughts among them.
+#[derive(Default)]
+struct Content {
+    text: String,
+    thinking: String,
+}
+
+/// One part of a listed content.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Listed {
+    #[serde(rename = "type", deserialize_with = "lenient")]
+    kind: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    text: Inner,
+    #[serde(deserialize_with = "lenient")]
+    thinking: Inner,
+}
+
+/// The text inside a part: as it stands, or as a list of text parts.
+#[derive(Default)]
+struct Inner(String);
+
+/// Whatever has a text.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Texted {
+    #[serde(deserialize_with = "lenient")]
+    text: Option<String>,
+}
+
+#[derive(Default)]
+struct Calls<'a>(Vec<Call<'a>>);
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Call<'a> {
+    #[serde(deserialize_with = "lenient")]
+    pub index: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    id: Option<String>,
+    #[serde(borrow)]
+    function: Option<Function<'a>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Call {
-    pub index: Value,
-    pub id: Value,
-    pub function: Option<Function>,
+struct Function<'a> {
+    #[serde(deserialize_with = "lenient")]
+    name: Option<String>,
+    #[serde(borrow)]
+    arguments: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Function {
-    pub name: Value,
-    pub arguments: Value,
+struct Groq {
+    #[serde(deserialize_with = "lenient")]
+    usage: Option<Counts>,
 }
 
-impl Answer {
-    pub(super) fn parse(json: &[u8]) -> Result<Self, ProviderError> {
+/// The wire's token counts.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Counts {
+    #[serde(deserialize_with = "lenient")]
+    prompt_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    completion_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    prompt_tokens_details: Option<Details>,
+    #[serde(deserialize_with = "lenient")]
+    prompt_cache_hit_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    completion_tokens_details: Option<Details>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    #[serde(deserialize_with = "lenient")]
+    cached_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    cache_write_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    reasoning_tokens: Option<u64>,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn parse(json: &'a [u8]) -> Result<Self, ProviderError> {
         serde_json::from_slice(json).map_err(|error| malformed(&error))
     }
 
     /// The error the answer is, if it is one.
-    pub(super) fn failure(&self) -> Option<ProviderError> {
-        if !self.error.is_null() {
-            return Some(classify::error_value(None, &self.error));
+    pub(super) fn take_failure(&mut self) -> Option<ProviderError> {
+        if let Some(error) = self.error.take() {
+            return Some(error.in_answer());
         }
-        let silent = self.choices.is_none() && self.message.is_string();
-        silent.then(|| classify::error_value(None, &self.message))
+        let sentence = self.message.take().filter(|_| self.choices.is_none())?;
+        Some(Told::sentence(sentence).in_answer())
     }
 
-    /// The first choice; only one is ever asked for.
-    pub(super) fn take_choice(&mut self) -> Option<Choice> {
-        let choices = self.choices.take()?;
-        choices.into_iter().find(|choice| choice.index.as_u64().unwrap_or(0) == 0)
+    pub(super) fn take_choice(&mut self) -> Option<Choice<'a>> {
+        self.choices.take()?.0
     }
 
-    pub(super) fn usage(&self) -> Option<Usage> {
-        usage(&self.usage).or_else(|| usage(&self.x_groq["usage"]))
+    pub(super) fn take_usage(&mut self) -> Option<Usage> {
+        let elsewhere = || self.x_groq.take()?.usage;
+        self.usage.take().or_else(elsewhere).map(Into::into)
     }
 }
 
-impl Choice {
-    pub(super) fn take_spoken(&mut self) -> Spoken {
+impl<'a> Choice<'a> {
+    pub(super) fn take_spoken(&mut self) -> Spoken<'a> {
         self.delta.take().or_else(|| self.message.take()).unwrap_or_default()
     }
 
     pub(super) fn finish(&self) -> Option<FinishReason> {
-        self.finish_reason.as_str().filter(|reason| !reason.is_empty()).map(finish)
+        self.finish_reason.as_deref().filter(|reason| !reason.is_empty()).map(finish)
+    }
+
+    pub(super) fn take_usage(&mut self) -> Option<Usage> {
+        self.usage.take().map(Into::into)
     }
 }
 
-impl Spoken {
+impl<'a> Spoken<'a> {
     pub(super) fn take_text(&mut self) -> Option<String> {
-        flat(self.content.take(), "text")
+        said(Some(std::mem::take(&mut self.content.text)))
     }
 
     pub(super) fn take_reasoning(&mut self) -> Option<String> {
-        // Mistral lists thoughts among the content.
-        let listed = self.content.is_array().then(|| flat(self.content.clone(), "thinking"));
-        [self.reasoning_content.take(), self.reasoning.take()]
-            .into_iter()
-            .find_map(text)
-            .or_else(|| listed.flatten())
+        let listed = Some(std::mem::take(&mut self.content.thinking));
+        let fields = [self.reasoning_content.take(), self.reasoning.take(), listed];
+        fields.into_iter().find_map(said)
     }
 
     pub(super) fn take_refusal(&mut self) -> Option<String> {
-        text(self.refusal.take())
+        said(self.refusal.take())
     }
 
-    pub(super) fn take_calls(&mut self) -> Vec<Call> {
-        self.tool_calls.take().unwrap_or_default()
+    pub(super) fn take_calls(&mut self) -> Vec<Call<'a>> {
+        self.tool_calls.take().unwrap_or_default().0
     }
 }
 
-impl Call {
+impl Call<'_> {
     pub(super) fn id(&self) -> &str {
-        self.id.as_str().unwrap_or_default()
+        self.id.as_deref().unwrap_or_default()
     }
 
     pub(super) fn name(&self) -> &str {
-        self.function.as_ref().and_then(|function| function.name.as_str()).unwrap_or_default()
+        self.function.as_ref().and_then(|function| function.name.as_deref()).unwrap_or_default()
     }
 
     /// The arguments as JSON text; some servers send the JSON itself.
-    pub(super) fn take_arguments(&mut self) -> String {
-        match self.function.as_mut().map(|function| function.arguments.take()) {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(text)) => text,
-            Some(json) => json.to_string(),
+    pub(super) fn arguments(&self) -> Result<String, ProviderError> {
+        let arguments = self.function.as_ref().and_then(|function| function.arguments);
+        match arguments.map_or("", RawValue::get) {
+            text if text.starts_with('"') => {
+                serde_json::from_str(text).map_err(|error| malformed(&error))
+            }
+            json => Ok(json.to_owned()),
         }
     }
 }
 
-/// A text that says something.
-pub(super) fn text(value: Value) -> Option<String> {
-    match value {
-        Value::String(text) if !text.is_empty() => Some(text),
-        _ => None,
+impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut first = None;
+        deserializer.deserialize_seq(Each::new(|choice: Choice<'a>| {
+            if first.is_none() && choice.index.unwrap_or(0) == 0 {
+                first = Some(choice);
+            }
+            Ok::<_, &str>(())
+        }))?;
+        Ok(Self(first))
     }
 }
 
-/// A text, or the `kind` parts of a list of parts.
-fn flat(value: Value, kind: &str) -> Option<String> {
-    match value {
-        Value::Array(parts) => {
-            let parts = parts.into_iter().filter(|part| part["type"] == kind);
-            let flat: String = parts.filter_map(|mut part| inner(part[kind].take())).collect();
-            (!flat.is_empty()).then_some(flat)
+impl<'de: 'a, 'a> Deserialize<'de> for Calls<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut calls = Vec::new();
+        deserializer.deserialize_seq(Each::new(|call: Call<'a>| {
+            calls.push(call);
+            if calls.len() > MOST_CALLS { Err("too many tool calls") } else { Ok(()) }
+        }))?;
+        Ok(Self(calls))
+    }
+}
+
+impl<'de> Lenient<'de> for Content {
+    fn of_text(text: &str) -> Self {
+        Self { text: text.to_owned(), thinking: String::new() }
+    }
+
+    fn of_list<A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
+        let mut content = Self::default();
+        while let Some(Element(part)) = list.next_element::<Element<Option<Listed>>>()? {
+            let part = part.unwrap_or_default();
+            match part.kind.as_deref() {
+                Some("text") => content.text.push_str(&part.text.0),
+                Some("thinking") => content.thinking.push_str(&part.thinking.0),
+                _ => {}
+            }
         }
-        value if kind == "text" => text(value),
-        _ => None,
+        Ok(content)
     }
 }
 
-/// The text inside a part: as it stands, or as a list of text parts.
-fn inner(value: Value) -> Option<String> {
-    match value {
-        Value::Array(parts) => {
-            Some(parts.iter().filter_map(|part| part["text"].as_str()).collect())
+impl<'de> Lenient<'de> for Inner {
+    fn of_text(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    fn of_list<A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
+        let mut inner = String::new();
+        while let Some(Element(part)) = list.next_element::<Element<Option<Texted>>>()? {
+            inner.push_str(&part.and_then(|part| part.text).unwrap_or_default());
         }
-        value => text(value),
+        Ok(Self(inner))
     }
 }
 
+impl Fields<'_> for Listed {}
+impl Fields<'_> for Texted {}
+impl Fields<'_> for Groq {}
+impl Fields<'_> for Counts {}
+impl Fields<'_> for Details {}
 /// The reason in our words. Some servers name the token that ended the answer.
 fn finish(reason: &str) -> FinishReason {
     match reason {
@@ -195,20 +327,25 @@ pub(super) fn refused(finish: FinishReason) -> FinishReason {
     }
 }
 
-pub(super) fn usage(usage: &Value) -> Option<Usage> {
-    if !usage.is_object() {
-        return None;
+impl From<Counts> for Usage {
+    fn from(counts: Counts) -> Self {
+        let prompt = counts.prompt_tokens_details.unwrap_or_default();
+        Self {
+            input_tokens: counts.prompt_tokens,
+            output_tokens: counts.completion_tokens,
+            cached_input_tokens: prompt.cached_tokens.or(counts.prompt_cache_hit_tokens),
+            cache_write_tokens: prompt.cache_write_tokens,
+            reasoning_tokens: counts
+                .completion_tokens_details
+                .and_then(|completion| completion.reasoning_tokens),
+            estimated: false,
+        }
     }
-    let count = |path: &str| usage.pointer(path).and_then(Value::as_u64);
-    Some(Usage {
-        input_tokens: count("/prompt_tokens"),
-        output_tokens: count("/completion_tokens"),
-        cached_input_tokens: count("/prompt_tokens_details/cached_tokens")
-            .or_else(|| count("/prompt_cache_hit_tokens")),
-        cache_write_tokens: count("/prompt_tokens_details/cache_write_tokens"),
-        reasoning_tokens: count("/completion_tokens_details/reasoning_tokens"),
-        estimated: false,
-    })
+}
+
+/// A text that says something.
+pub(super) fn said(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
 }
 
 /// Where the JSON went wrong, without quoting it.
