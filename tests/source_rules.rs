@@ -12,8 +12,10 @@ const HOME_OF_UNSAFE: &str = "src/vector/arch/";
 
 /// Every unsafe block and function there is, file by file: whoever adds one counts it here, so that
 /// nobody adds one unnoticed.
-const UNSAFE: &[(&str, Unsafe)] =
-    &[("src/vector/arch/x86_64.rs", Unsafe { blocks: 12, functions: 0 })];
+const UNSAFE: &[(&str, Unsafe)] = &[
+    ("src/vector/arch/avx2.rs", Unsafe { blocks: 12, functions: 0 }),
+    ("src/vector/arch/avx512.rs", Unsafe { blocks: 11, functions: 0 }),
+];
 
 /// How far above an unsafe block its reason may stand.
 const LINES_TO_SAFETY: usize = 6;
