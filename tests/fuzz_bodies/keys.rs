@@ -186,7 +186,7 @@ impl Asked {
     fn change(&mut self, bytes: &mut Bytes<'_>) {
         let request = &mut self.request;
         let sampling = &mut request.sampling;
-        match bytes.below(22) {
+        match bytes.below(28) {
             0 => request.model = bytes.flag().then(|| text(bytes)),
             1 => request.tools = (0..bytes.below(3)).map(|_| tool(bytes)).collect(),
             2 => request.tool_choice = choice(bytes),
@@ -216,12 +216,19 @@ impl Asked {
             return;
         }
         let at = bytes.below(messages.len());
-        match bytes.below(5) {
+        match bytes.below(8) {
             0 => messages[at].role = role(bytes),
             1 => messages[at].content.push(part(bytes, 2)),
             2 => drop(messages[at].content.pop()),
             3 => messages[at].content.reverse(),
-            _ => messages[at] = message(bytes),
+            4 => messages[at] = message(bytes),
+            _ => {
+                let parts = &mut messages[at].content;
+                let many = parts.len().max(1);
+                if let Some(part) = parts.get_mut(bytes.below(many)) {
+                    tweak(part, bytes);
+                }
+            }
         }
     }
 }
@@ -266,6 +273,27 @@ fn part(bytes: &mut Bytes<'_>, depth: usize) -> Part {
         }
         5 => Part::Opaque { provider: text(bytes), value: value(bytes, depth) },
         _ => Part::text(text(bytes)),
+    }
+}
+
+/// One field of a part is another.
+fn tweak(part: &mut Part, bytes: &mut Bytes<'_>) {
+    match part {
+        Part::Text { text: said } => *said = text(bytes),
+        Part::Image { detail: name, .. } | Part::File { name, .. } => {
+            *name = bytes.flag().then(|| text(bytes));
+        }
+        Part::ToolCall(call) => std::mem::swap(&mut call.id, &mut call.name),
+        Part::Reasoning(reasoning) => {
+            std::mem::swap(&mut reasoning.signature, &mut reasoning.encrypted);
+        }
+        Part::ToolResult { call_id, content, is_error } => match bytes.below(3) {
+            0 => *is_error = !*is_error,
+            1 => *call_id = text(bytes),
+            _ => content.push(Part::text(text(bytes))),
+        },
+        Part::Opaque { value: held, .. } => *held = value(bytes, 2),
+        _ => {}
     }
 }
 

@@ -76,7 +76,7 @@ impl Pair {
         };
         // A few bytes are enough for many coordinates.
         let few: Vec<f32> = (0..self.dimensions.min(8)).map(|_| coordinate(bytes)).collect();
-        let turn = |at: usize| if at / few.len() % 2 == 0 { 1.0 } else { -0.5 };
+        let turn = |at: usize| if (at / few.len()).is_multiple_of(2) { 1.0 } else { -0.5 };
         let all = (0..self.dimensions).map(|at| few[at % few.len()] * turn(at)).collect();
         let embedding = Embedding::new(all).ok()?;
         let length: f32 = embedding.as_slice().iter().map(|it| it * it).sum();
