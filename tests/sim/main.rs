@@ -1,12 +1,16 @@
 //! The whole client in a simulated world, seed after seed: tenants in bursts, streams read slowly and
-//! dropped, callers that leave, configuration that changes under them, and servers that slow down,
-//! hang, cut, refuse, panic and lie. After each run the books must balance (see `books`).
+//! dropped, callers that leave, configuration that changes under them, servers that slow down, hang,
+//! cut, refuse, panic and lie, embedders that hang, observers that panic, and instances over stores that
+//! fail. After each run the books must balance (see `books`).
 //!
 //! ```text
 //! cargo test --features test-util --test sim                      # the seeds of every test run
 //! SIM_SEEDS=7-7 cargo test --features test-util --test sim        # one seed, as a failure names it
 //! SIM_SEEDS=1-100000 cargo test --release --features test-util --test sim
 //! ```
+//!
+//! A seed is the same run every time, but for a fleet's: how long an instance leaves a store that fails
+//! alone is drawn anew, so that instances do not come back together. Run such a seed some times.
 #![expect(clippy::unwrap_used, reason = "a simulation")]
 
 mod books;
@@ -54,7 +58,7 @@ fn paused() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
-/// The panics of simulated providers are part of the plan; all others are printed as ever.
+/// The panics of what is simulated are part of the plan; all others are printed as ever.
 fn silence_planned_panics() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
