@@ -154,13 +154,14 @@ pub(super) struct Counts {
 impl Counts {
     /// What is there and is a count; anything else is ignored, for a count is not worth an answer.
     pub(super) fn read(usage: &Value) -> Self {
-        let count = |path| usage.pointer(path).and_then(Value::as_u64);
+        let count = |name| usage.get(name).and_then(Value::as_u64);
+        let details = usage.get("output_tokens_details");
         Self {
-            input: count("/input_tokens"),
-            cache_read: count("/cache_read_input_tokens"),
-            cache_write: count("/cache_creation_input_tokens"),
-            output: count("/output_tokens"),
-            thinking: count("/output_tokens_details/thinking_tokens"),
+            input: count("input_tokens"),
+            cache_read: count("cache_read_input_tokens"),
+            cache_write: count("cache_creation_input_tokens"),
+            output: count("output_tokens"),
+            thinking: details.and_then(|of| of.get("thinking_tokens")?.as_u64()),
         }
     }
 

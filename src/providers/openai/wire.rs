@@ -199,14 +199,16 @@ pub(super) fn usage(usage: &Value) -> Option<Usage> {
     if !usage.is_object() {
         return None;
     }
-    let count = |path: &str| usage.pointer(path).and_then(Value::as_u64);
+    let count = |name: &str| usage.get(name).and_then(Value::as_u64);
+    // Not by JSON pointers, which are unescaped into new texts at every look.
+    let detail = |of: &str, name: &str| usage.get(of)?.get(name)?.as_u64();
     Some(Usage {
-        input_tokens: count("/prompt_tokens"),
-        output_tokens: count("/completion_tokens"),
-        cached_input_tokens: count("/prompt_tokens_details/cached_tokens")
-            .or_else(|| count("/prompt_cache_hit_tokens")),
-        cache_write_tokens: count("/prompt_tokens_details/cache_write_tokens"),
-        reasoning_tokens: count("/completion_tokens_details/reasoning_tokens"),
+        input_tokens: count("prompt_tokens"),
+        output_tokens: count("completion_tokens"),
+        cached_input_tokens: detail("prompt_tokens_details", "cached_tokens")
+            .or_else(|| count("prompt_cache_hit_tokens")),
+        cache_write_tokens: detail("prompt_tokens_details", "cache_write_tokens"),
+        reasoning_tokens: detail("completion_tokens_details", "reasoning_tokens"),
         estimated: false,
     })
 }
