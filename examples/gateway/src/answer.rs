@@ -1,11 +1,12 @@
-//! A whole answer in OpenAI's words.
+//! A whole answer in OpenAI's words. It is written as it stands, and no JSON value is built of it.
 
 use evenkeel::request::Reasoning;
 use evenkeel::{Completion, FinishReason, Part, ToolCall, Usage};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 /// What stays the same in every piece of an answer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Identity {
     /// The answer's id.
     pub id: String,
@@ -16,53 +17,82 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// An object of the API with these fields and `more`.
-    pub fn object(&self, kind: &str, more: Value) -> Value {
-        let Self { id, created, model } = self;
-        let mut object = Map::from_iter([
-            ("id".to_owned(), json!(id)),
-            ("object".to_owned(), json!(kind)),
-            ("created".to_owned(), json!(created)),
-            ("model".to_owned(), json!(model)),
-        ]);
-        if let Value::Object(more) = more {
-            object.extend(more);
+    /// An object of the API with these fields and those of `more`.
+    pub fn object<'a>(&'a self, kind: &'a str, more: impl Serialize + 'a) -> impl Serialize + 'a {
+        #[derive(Serialize)]
+        struct Object<'a, M> {
+            #[serde(flatten)]
+            identity: &'a Identity,
+            object: &'a str,
+            #[serde(flatten)]
+            more: M,
         }
-        Value::Object(object)
+        Object { identity: self, object: kind, more }
     }
 }
 
 /// The whole answer.
-pub fn completion(identity: &Identity, done: &Completion) -> Value {
+pub fn completion<'a>(identity: &'a Identity, done: &'a Completion) -> impl Serialize + 'a {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        choices: [Choice<'a>; 1],
+        usage: Value,
+    }
     let response = &done.response;
-    let choice = json!({
-        "index": 0,
-        "message": message(&response.content),
-        "logprobs": null,
-        "finish_reason": finish(&response.finish),
-    });
-    let more = json!({"choices": [choice], "usage": usage(&response.usage)});
-    identity.object("chat.completion", more)
+    let (message, finish_reason) = (Message::of(&response.content), finish(&response.finish));
+    let choice = Choice { index: 0, message, logprobs: (), finish_reason };
+    let answer = Answer { choices: [choice], usage: usage(&response.usage) };
+    identity.object("chat.completion", answer)
 }
 
-fn message(content: &[Part]) -> Value {
-    let text: String = content.iter().filter_map(Part::as_text).collect();
-    let calls: Vec<Value> = content.iter().filter_map(as_call).collect();
-    let thoughts: String = content.iter().filter_map(as_thought).collect();
-    let content = (!text.is_empty() || calls.is_empty()).then_some(text);
-    let mut message = json!({"role": "assistant", "content": content, "refusal": null});
-    if !calls.is_empty() {
-        message["tool_calls"] = Value::Array(calls);
-    }
-    if !thoughts.is_empty() {
-        message["reasoning_content"] = Value::String(thoughts);
-    }
-    message
+#[derive(Serialize)]
+struct Choice<'a> {
+    index: u32,
+    message: Message<'a>,
+    logprobs: (),
+    finish_reason: &'static str,
 }
 
-fn as_call(part: &Part) -> Option<Value> {
-    let Part::ToolCall(ToolCall { id, name, arguments, .. }) = part else { return None };
-    Some(json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}))
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'static str,
+    content: Option<String>,
+    refusal: (),
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Call<'a>>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reasoning_content: String,
+}
+
+impl<'a> Message<'a> {
+    fn of(content: &'a [Part]) -> Self {
+        let text: String = content.iter().filter_map(Part::as_text).collect();
+        let tool_calls: Vec<_> = content.iter().filter_map(Call::of).collect();
+        let reasoning_content = content.iter().filter_map(as_thought).collect();
+        let content = (!text.is_empty() || tool_calls.is_empty()).then_some(text);
+        Self { role: "assistant", content, refusal: (), tool_calls, reasoning_content }
+    }
+}
+
+#[derive(Serialize)]
+struct Call<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: Function<'a>,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    arguments: &'a str,
+}
+
+impl<'a> Call<'a> {
+    fn of(part: &'a Part) -> Option<Self> {
+        let Part::ToolCall(ToolCall { id, name, arguments, .. }) = part else { return None };
+        Some(Self { id, kind: "function", function: Function { name, arguments } })
+    }
 }
 
 fn as_thought(part: &Part) -> Option<&str> {

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use evenkeel::{Call, Chunk, CompletionStream, time};
 use futures::StreamExt as _;
+use serde::Serialize;
 
 use crate::answer::{Identity, completion};
 use crate::busy::BusyCall;
@@ -103,6 +104,7 @@ fn note_end(gateway: &Gateway, stream: &CompletionStream, chunk: &Chunk) {
 }
 
 /// A JSON body.
-pub fn json(value: &serde_json::Value) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+pub fn json(value: &impl Serialize) -> Response {
+    let text = serde_json::to_vec(value).expect("what is answered has only texts for keys");
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use evenkeel::{Chunk, Error, Usage};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::answer::{Identity, finish, usage};
@@ -83,12 +84,13 @@ impl Events {
         last.into()
     }
 
-    fn choice(&self, delta: &Value, finish: Option<&str>) -> Value {
+    fn choice<'a>(&'a self, delta: &'a Value, finish: Option<&'a str>) -> impl Serialize + 'a {
         let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish});
         self.identity.object("chat.completion.chunk", json!({"choices": [choice]}))
     }
 }
 
-fn event(json: &Value) -> String {
+fn event(value: &impl Serialize) -> String {
+    let json = serde_json::to_string(value).expect("what is answered has only texts for keys");
     format!("data: {json}\n\n")
 }

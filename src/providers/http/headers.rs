@@ -45,6 +45,9 @@ pub(crate) fn rate_limits<'a>(
     (!limits.is_empty()).then_some(limits)
 }
 
+/// What is in the name of every header that speaks of limits.
+pub(crate) const RATE_LIMITED: &str = "ratelimit";
+
 const OPENAI_REQUESTS: [&str; 3] =
     ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"];
 const OPENAI_TOKENS: [&str; 3] =
@@ -320,6 +323,17 @@ mod tests {
         assert_eq!(limits.exhausted_reset(), Some(Duration::from_secs(30)));
         assert_eq!(limits.output_tokens, None, "a negative count says nothing");
         assert_eq!(rate_limits(headers(&[]), now()), None);
+    }
+
+    #[test]
+    fn every_name_of_a_limit_has_the_word_that_is_looked_for() {
+        rate_limits(
+            |name| {
+                assert!(name.contains(RATE_LIMITED), "{name}");
+                None
+            },
+            now(),
+        );
     }
 
     #[test]

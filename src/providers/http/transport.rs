@@ -276,9 +276,11 @@ impl Transport {
 }
 
 fn meta_of(headers: &HeaderMap, now: SystemTime) -> Meta {
+    // There are eighteen names to ask for, and most servers send none of them.
+    let limited = headers.keys().any(|name| name.as_str().contains(headers::RATE_LIMITED));
     Meta {
         request_id: headers::request_id(getter(headers)),
-        rate_limits: headers::rate_limits(getter(headers), now),
+        rate_limits: limited.then(|| headers::rate_limits(getter(headers), now)).flatten(),
     }
 }
 

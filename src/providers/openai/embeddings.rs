@@ -11,7 +11,7 @@ use crate::error::{ErrorKind, ProviderError};
 use crate::providers::http::classify::Told;
 use crate::providers::http::lenient::lenient;
 use crate::providers::http::transport::{Attempt, Transport};
-use crate::providers::openai::encode::to_json;
+use crate::providers::openai::encode::{FRAME, to_json};
 use crate::providers::openai::wire::malformed;
 
 /// An embedder on a server that speaks OpenAI's wire; made by
@@ -56,7 +56,9 @@ impl Embedder for OpenAiEmbedder {
         }
         let ask = Ask { model: &self.model, input: texts, dimensions: self.dimensions };
         let decode = |body: &[u8]| decode(body, texts.len(), self.dimensions);
-        let sent = self.transport.whole("embeddings", to_json(&ask)?, Attempt::default(), decode);
+        let room = texts.iter().map(|text| text.len() + text.len() / 8).sum::<usize>() + FRAME;
+        let json = to_json(&ask, room)?;
+        let sent = self.transport.whole("embeddings", json, Attempt::default(), decode);
         sent.await.map(|(embeddings, _)| embeddings)
     }
 }

@@ -51,12 +51,23 @@ pub(crate) fn chat(
     for message in &request.messages {
         push_message(&mut messages, message, dialect)?;
     }
-    to_json(&Body { request, dialect, model, messages, stream })
+    let text: usize = request.messages.iter().map(text_len).sum();
+    to_json(&Body { request, dialect, model, messages, stream }, text + text / 8 + FRAME)
 }
 
-pub(super) fn to_json(body: &impl Serialize) -> Result<Vec<u8>, ProviderError> {
-    serde_json::to_vec(body)
-        .map_err(|_| ProviderError::new(ErrorKind::InvalidRequest, "the request is not JSON"))
+/// Room for the fields around the texts of a short conversation.
+pub(super) const FRAME: usize = 256;
+
+fn text_len(message: &Message) -> usize {
+    message.content.iter().filter_map(Part::as_text).map(str::len).sum()
+}
+
+/// `room` is a guess of the length: without one, a long conversation is copied at each doubling.
+pub(super) fn to_json(body: &impl Serialize, room: usize) -> Result<Vec<u8>, ProviderError> {
+    let mut json = Vec::with_capacity(room);
+    serde_json::to_writer(&mut json, body)
+        .map_err(|_| ProviderError::new(ErrorKind::InvalidRequest, "the request is not JSON"))?;
+    Ok(json)
 }
 
 struct Body<'a> {
