@@ -153,11 +153,11 @@ fn build() -> PathBuf {
         .unwrap();
     assert!(built.status.success(), "the benchmark did not build");
     let messages = String::from_utf8(built.stdout).unwrap();
-    let artifacts = messages.lines().filter_map(|line| {
+    let mut artifacts = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     });
-    artifacts.last().expect("cargo names what it has built")
+    artifacts.next_back().expect("cargo names what it has built")
 }
 
 fn count_all(program: &Path) -> Vec<(&'static str, u64)> {
