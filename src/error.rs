@@ -131,6 +131,8 @@ impl fmt::Display for ErrorKind {
 /// where it is a literal of the program; one that was put together at run time may be a server's,
 /// and servers quote requests, so [`message`](Self::message) alone gives it.
 ///
+/// Code and request id are a server's too: `Display` escapes them, so that they forge no line of a log.
+///
 /// Cheap to clone: everything behind one pointer.
 #[derive(Clone)]
 pub struct ProviderError {
@@ -291,10 +293,10 @@ impl fmt::Display for ProviderError {
             write!(f, ", HTTP {status}")?;
         }
         if let Some(code) = code {
-            write!(f, ", code {code}")?;
+            write!(f, ", code {}", code.escape_debug())?;
         }
         if let Some(id) = request_id {
-            write!(f, ", request {id}")?;
+            write!(f, ", request {}", id.escape_debug())?;
         }
         if let Some(after) = retry_after {
             write!(f, ", retry after {after:?}")?;

@@ -32,6 +32,9 @@ pub mod streaming {}
 #[doc = include_str!("guide/testing.md")]
 pub mod testing {}
 
+#[doc = include_str!("guide/guarantees.md")]
+pub mod guarantees {}
+
 #[doc = include_str!("guide/limits_and_non_goals.md")]
 pub mod limits_and_non_goals {}
 

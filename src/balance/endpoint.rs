@@ -144,6 +144,10 @@ impl Endpoint {
         if self.id.as_str().is_empty() {
             return Err(BuildError::new(format!("{path}.id"), "must not be empty"));
         }
+        if self.id.as_str().contains(char::is_control) {
+            // It is in logs and errors as it is.
+            return Err(BuildError::new(format!("{path}.id"), "has control characters"));
+        }
         if self.account_name().is_empty() {
             return Err(BuildError::new(format!("{path}.account"), "must not be empty"));
         }

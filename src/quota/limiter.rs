@@ -75,8 +75,8 @@ pub(crate) struct Inner {
     link: OnceLock<Arc<Link>>,
 }
 
-/// Whose quota a call takes from.
-#[derive(Debug, Clone, Copy, Default)]
+/// Whose quota a call takes from. `Debug` shows how many keys there are, not their values.
+#[derive(Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Whose<'a> {
     /// Who pays; `None` is the anonymous tenant.
@@ -85,6 +85,17 @@ pub struct Whose<'a> {
     pub model: Option<&'a str>,
     /// Keys of the application's own, by the name their limits are configured under.
     pub keys: &'a [(Arc<str>, Arc<str>)],
+}
+
+impl fmt::Debug for Whose<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tenant, model, keys } = self;
+        f.debug_struct("Whose")
+            .field("tenant", tenant)
+            .field("model", model)
+            .field("keys", &keys.len())
+            .finish()
+    }
 }
 
 impl<'a> Whose<'a> {

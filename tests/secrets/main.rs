@@ -47,9 +47,11 @@ fn failed(name: &'static str, error: &(dyn Error + 'static)) -> Shown {
 }
 
 /// Secrets shown as bytes are shown too.
-fn assert_clean(what: &str, said: &str) {
+fn is_clean(said: &str) -> bool {
     let bytes = format!("{:?}", &CANARY.as_bytes()[..4]);
-    for sign in [CANARY, "canary", bytes.trim_matches(['[', ']'])] {
-        assert!(!said.contains(sign), "{what} shows it: {said}");
-    }
+    !said.contains("canary") && !said.contains(bytes.trim_matches(['[', ']']))
+}
+
+fn assert_clean(what: &str, said: &str) {
+    assert!(is_clean(said), "{what} shows it: {said}");
 }

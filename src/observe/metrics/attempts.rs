@@ -4,7 +4,7 @@ use ::metrics::SharedString;
 
 use crate::event::Event;
 use crate::observe::metrics::observer::Metrics;
-use crate::observe::metrics::records::{count, fixed, record as observe, record_time, set};
+use crate::observe::metrics::records::fixed;
 use crate::observe::names;
 use crate::rate_limits::RateLimits;
 use crate::usage::Usage;
@@ -14,19 +14,19 @@ pub(super) fn record(metrics: &Metrics, event: &Event<'_>) {
         Event::AttemptEnded { .. } => ended(metrics, event),
         Event::ChunkReceived { provider, model, gap, .. } => {
             let of = conventional(metrics, provider, model);
-            record_time(names::INFERENCE_OUTPUT_CHUNK, &of, gap);
+            metrics.record_time(names::INFERENCE_OUTPUT_CHUNK, &of, gap);
         }
         Event::Retry { endpoint, reason, .. } => {
             let labels = [("endpoint", metrics.endpoint(endpoint)), ("reason", fixed(reason))];
-            count(names::RETRIES, &labels, 1);
+            metrics.count(names::RETRIES, &labels, 1);
         }
         Event::RetryBudgetExhausted { endpoint, .. } => {
             let endpoint = ("endpoint", metrics.endpoint(endpoint));
-            count(names::RETRY_BUDGET_EXHAUSTED, &[endpoint], 1);
+            metrics.count(names::RETRY_BUDGET_EXHAUSTED, &[endpoint], 1);
         }
         Event::HedgeEnded { endpoint, outcome, .. } => {
             let labels = [("endpoint", metrics.endpoint(endpoint)), ("outcome", fixed(outcome))];
-            count(names::HEDGES, &labels, 1);
+            metrics.count(names::HEDGES, &labels, 1);
         }
         _ => {}
     }
@@ -50,20 +50,24 @@ fn ended(metrics: &Metrics, event: &Event<'_>) {
     let endpoint = ("endpoint", metrics.endpoint(endpoint));
     let of = [endpoint.clone(), ("model", metrics.model(model))];
     if let Some(ttft) = ttft {
-        record_time(names::ATTEMPT_TTFT, &of, ttft);
+        metrics.record_time(names::ATTEMPT_TTFT, &of, ttft);
     }
     if let Some(gap) = longest_gap {
-        record_time(names::STREAM_STALL, &of, gap);
+        metrics.record_time(names::STREAM_STALL, &of, gap);
     }
     if let Some(cost) = cost {
-        count(names::COST_TOTAL, &of, cost.nano_dollars());
+        metrics.count(names::COST_TOTAL, &of, cost.nano_dollars());
     }
     if let Some(limits) = rate_limits {
-        remaining(&endpoint.1, limits);
+        remaining(metrics, &endpoint.1, limits);
     }
     let [endpoint, model] = of;
     let provider = ("provider", metrics.provider(provider));
-    count(names::ATTEMPTS_ENDED, &[endpoint, provider, model, ("outcome", fixed(outcome))], 1);
+    metrics.count(
+        names::ATTEMPTS_ENDED,
+        &[endpoint, provider, model, ("outcome", fixed(outcome))],
+        1,
+    );
     inference(metrics, event);
 }
 
@@ -75,22 +79,22 @@ fn inference(metrics: &Metrics, event: &Event<'_>) {
     };
     let of = conventional(metrics, provider, model);
     if let Some(first_chunk) = first_chunk {
-        record_time(names::INFERENCE_FIRST_CHUNK, &of, first_chunk);
+        metrics.record_time(names::INFERENCE_FIRST_CHUNK, &of, first_chunk);
     }
-    tokens(&of, &usage);
+    tokens(metrics, &of, &usage);
     if outcome == "success" {
-        observe(names::OPERATION_INPUT, &of, usage.input_tokens.unwrap_or(0) as f64);
-        observe(names::OPERATION_OUTPUT, &of, usage.output_tokens.unwrap_or(0) as f64);
-        record_time(names::INFERENCE_DURATION, &of, elapsed);
+        metrics.record(names::OPERATION_INPUT, &of, usage.input_tokens.unwrap_or(0) as f64);
+        metrics.record(names::OPERATION_OUTPUT, &of, usage.output_tokens.unwrap_or(0) as f64);
+        metrics.record_time(names::INFERENCE_DURATION, &of, elapsed);
     } else {
         let [operation, provider, model] = of;
         let of = [operation, provider, model, (names::ERROR_TYPE, fixed(outcome))];
-        record_time(names::INFERENCE_DURATION, &of, elapsed);
+        metrics.record_time(names::INFERENCE_DURATION, &of, elapsed);
     }
 }
 
 /// Unknown counts are zero, so that every series is there.
-fn tokens(of: &[(&'static str, SharedString)], usage: &Usage) {
+fn tokens(metrics: &Metrics, of: &[(&'static str, SharedString)], usage: &Usage) {
     for (name, tokens) in [
         (names::INFERENCE_INPUT, usage.input_tokens),
         (names::INFERENCE_OUTPUT, usage.output_tokens),
@@ -98,7 +102,7 @@ fn tokens(of: &[(&'static str, SharedString)], usage: &Usage) {
         (names::INFERENCE_CACHE_WRITE, usage.cache_write_tokens),
         (names::INFERENCE_REASONING, usage.reasoning_tokens),
     ] {
-        count(name, of, tokens.unwrap_or(0));
+        metrics.count(name, of, tokens.unwrap_or(0));
     }
 }
 
@@ -115,7 +119,7 @@ fn conventional(
     ]
 }
 
-fn remaining(endpoint: &SharedString, limits: &RateLimits) {
+fn remaining(metrics: &Metrics, endpoint: &SharedString, limits: &RateLimits) {
     for (limit, window) in [
         ("requests", limits.requests),
         ("tokens", limits.tokens),
@@ -124,7 +128,7 @@ fn remaining(endpoint: &SharedString, limits: &RateLimits) {
     ] {
         if let Some(remaining) = window.and_then(|window| window.remaining) {
             let labels = [("endpoint", endpoint.clone()), ("limit", fixed(limit))];
-            set(names::ENDPOINT_LIMIT_REMAINING, &labels, remaining as f64);
+            metrics.set(names::ENDPOINT_LIMIT_REMAINING, &labels, remaining as f64);
         }
     }
 }

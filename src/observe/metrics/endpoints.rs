@@ -2,7 +2,7 @@
 
 use crate::event::Event;
 use crate::observe::metrics::observer::Metrics;
-use crate::observe::metrics::records::{count, fixed, set};
+use crate::observe::metrics::records::fixed;
 use crate::observe::names;
 
 /// The states an endpoint can be in. One that was removed is in none.
@@ -18,14 +18,18 @@ pub(super) fn record(metrics: &Metrics, event: &Event<'_>) {
             state(metrics, endpoint, entered);
             let endpoint = ("endpoint", metrics.endpoint(endpoint));
             let labels = [endpoint, ("state", fixed(entered)), ("reason", fixed(why))];
-            count(names::ENDPOINT_TRANSITIONS, &labels, 1);
+            metrics.count(names::ENDPOINT_TRANSITIONS, &labels, 1);
         }
         Event::StoreFailed { store, why, .. } => {
-            count(names::STORE_FAILURES, &[("store", fixed(store)), ("reason", fixed(why))], 1);
+            metrics.count(
+                names::STORE_FAILURES,
+                &[("store", fixed(store)), ("reason", fixed(why))],
+                1,
+            );
         }
         Event::StoreState { store, state, .. } => {
             let open = if state == "open" { 1.0 } else { 0.0 };
-            set(names::STORE_OPEN, &[("store", fixed(store))], open);
+            metrics.set(names::STORE_OPEN, &[("store", fixed(store))], open);
         }
         _ => {}
     }
@@ -36,6 +40,6 @@ pub(super) fn state(metrics: &Metrics, endpoint: &str, entered: &str) {
     let endpoint = metrics.endpoint(endpoint);
     for state in STATES {
         let labels = [("endpoint", endpoint.clone()), ("state", fixed(state))];
-        set(names::ENDPOINT_STATE, &labels, if state == entered { 1.0 } else { 0.0 });
+        metrics.set(names::ENDPOINT_STATE, &labels, if state == entered { 1.0 } else { 0.0 });
     }
 }

@@ -11,6 +11,9 @@ use crate::observe::names::OTHER;
 /// The most values of a label.
 pub const MOST_VALUES: usize = 64;
 
+/// The labels of a record: names are static.
+pub(super) type Labels<'a> = &'a [(&'static str, SharedString)];
+
 /// The values of one label. What was let in stays: its series are there.
 #[derive(Debug, Default)]
 pub(super) struct Values(RwLock<HashSet<Arc<str>>>);

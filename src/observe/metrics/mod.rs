@@ -27,7 +27,8 @@
 //! the suffixes `_seconds` and `_total` where the conventions' names lack them.
 //!
 //! **Cardinality.** A label has at most [`MOST_VALUES`] values; what has no room is `_other`, and
-//! counted. Models are those that endpoints are configured with, and those that
+//! counted. Labels multiply, so a metric has at most [`MOST_SERIES`] series as well; in what would be
+//! more, endpoint, provider, model, level and tenant are `_other`. Models are those that endpoints are configured with, and those that
 //! [`Metrics::allow_model`] names: a name that callers make up is `_other`. There is no label for
 //! tenants, unless [`Metrics::with_tenants`] asks for one.
 //!
@@ -43,7 +44,9 @@ mod labels;
 mod observer;
 mod records;
 mod sample;
+mod series;
 mod tenants;
 
 pub use labels::MOST_VALUES;
 pub use observer::Metrics;
+pub use series::MOST_SERIES;

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use crate::event::{Event, Observer};
 use crate::observe::metrics::instruments::describe;
 use crate::observe::metrics::labels::{Admitted, MOST_VALUES, Values, other};
-use crate::observe::metrics::records::{count, fixed, set};
+use crate::observe::metrics::records::fixed;
+use crate::observe::metrics::series::Series;
 use crate::observe::metrics::tenants::TopTenants;
 use crate::observe::metrics::{attempts, calls, endpoints};
 use crate::observe::names;
@@ -30,6 +31,7 @@ struct Shared {
     providers: Values,
     models: Values,
     levels: Values,
+    series: Series,
     tenants: Option<Mutex<TopTenants>>,
 }
 
@@ -63,6 +65,7 @@ impl Metrics {
             providers: Values::default(),
             models: Values::default(),
             levels: Values::default(),
+            series: Series::default(),
             tenants,
         };
         Self { shared: Arc::new(shared) }
@@ -77,17 +80,17 @@ impl Metrics {
     }
 
     pub(super) fn know_model(&self, model: &str) {
-        admitted(names::REQUEST_MODEL, self.shared.models.admit(model));
+        self.admitted(names::REQUEST_MODEL, self.shared.models.admit(model));
     }
 
     /// The value for an endpoint.
     pub(super) fn endpoint(&self, id: &str) -> SharedString {
-        admitted("endpoint", self.shared.endpoints.admit(id))
+        self.admitted("endpoint", self.shared.endpoints.admit(id))
     }
 
     /// The value for a provider.
     pub(super) fn provider(&self, id: &str) -> SharedString {
-        admitted("provider", self.shared.providers.admit(id))
+        self.admitted("provider", self.shared.providers.admit(id))
     }
 
     /// The value for a model: its name where it is known, for callers may name whatever they like.
@@ -100,7 +103,23 @@ impl Metrics {
 
     /// The value for a level of quotas.
     pub(super) fn level(&self, level: &str) -> SharedString {
-        admitted("level", self.shared.levels.admit(level))
+        self.admitted("level", self.shared.levels.admit(level))
+    }
+
+    pub(super) fn series(&self) -> &Series {
+        &self.shared.series
+    }
+
+    /// A value that was let in, or that of all others, which is counted.
+    fn admitted(&self, label: &'static str, value: Admitted) -> SharedString {
+        value.unwrap_or_else(|_| {
+            self.count_overflow(label);
+            other()
+        })
+    }
+
+    pub(super) fn count_overflow(&self, label: &'static str) {
+        self.count(names::TELEMETRY_OVERFLOW, &[("label", fixed(label))], 1);
     }
 
     /// The value for a tenant that has made a call; `None` where there is no such label.
@@ -110,19 +129,11 @@ impl Metrics {
     }
 }
 
-/// A value that was let in, or that of all others, which is counted.
-fn admitted(label: &'static str, value: Admitted) -> SharedString {
-    value.unwrap_or_else(|_| {
-        count(names::TELEMETRY_OVERFLOW, &[("label", fixed(label))], 1);
-        other()
-    })
-}
-
 impl Observer for Metrics {
     fn on_event(&self, event: &Event<'_>) {
         self.shared.described.call_once(|| {
             ::metrics::with_recorder(|recorder| describe(recorder));
-            set(names::BUILD_INFO, &[("version", fixed(env!("CARGO_PKG_VERSION")))], 1.0);
+            self.set(names::BUILD_INFO, &[("version", fixed(env!("CARGO_PKG_VERSION")))], 1.0);
         });
         match event {
             Event::AttemptStarted { .. }

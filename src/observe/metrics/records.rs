@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ::metrics::{Key, Label, Level, Metadata, SharedString, with_recorder};
 
-/// The labels of a record: names are static.
-pub(super) type Labels<'a> = &'a [(&'static str, SharedString)];
+use crate::observe::metrics::labels::Labels;
+use crate::observe::metrics::observer::Metrics;
 
 static METADATA: Metadata<'static> =
     Metadata::new("evenkeel", Level::INFO, Some("evenkeel::observe::metrics"));
@@ -15,27 +15,38 @@ pub(super) const fn fixed(value: &'static str) -> SharedString {
     SharedString::const_str(value)
 }
 
-pub(super) fn count(name: &'static str, labels: Labels<'_>, amount: u64) {
-    with_recorder(|it| it.register_counter(&key(name, labels), &METADATA).increment(amount));
-}
+impl Metrics {
+    pub(super) fn count(&self, name: &'static str, labels: Labels<'_>, amount: u64) {
+        let key = self.key(name, labels);
+        with_recorder(|it| it.register_counter(&key, &METADATA).increment(amount));
+    }
 
-pub(super) fn record(name: &'static str, labels: Labels<'_>, value: f64) {
-    with_recorder(|it| it.register_histogram(&key(name, labels), &METADATA).record(value));
-}
+    pub(super) fn record(&self, name: &'static str, labels: Labels<'_>, value: f64) {
+        let key = self.key(name, labels);
+        with_recorder(|it| it.register_histogram(&key, &METADATA).record(value));
+    }
 
-pub(super) fn record_time(name: &'static str, labels: Labels<'_>, value: Duration) {
-    record(name, labels, value.as_secs_f64());
-}
+    pub(super) fn record_time(&self, name: &'static str, labels: Labels<'_>, value: Duration) {
+        self.record(name, labels, value.as_secs_f64());
+    }
 
-pub(super) fn set(name: &'static str, labels: Labels<'_>, value: f64) {
-    with_recorder(|it| it.register_gauge(&key(name, labels), &METADATA).set(value));
-}
+    pub(super) fn set(&self, name: &'static str, labels: Labels<'_>, value: f64) {
+        let key = self.key(name, labels);
+        with_recorder(|it| it.register_gauge(&key, &METADATA).set(value));
+    }
 
-pub(super) fn add(name: &'static str, labels: Labels<'_>, value: f64) {
-    with_recorder(|it| it.register_gauge(&key(name, labels), &METADATA).increment(value));
-}
+    pub(super) fn add(&self, name: &'static str, labels: Labels<'_>, value: f64) {
+        let key = self.key(name, labels);
+        with_recorder(|it| it.register_gauge(&key, &METADATA).increment(value));
+    }
 
-fn key(name: &'static str, labels: Labels<'_>) -> Key {
-    let labels = labels.iter().map(|(name, value)| Label::new(*name, value.clone()));
-    Key::from_parts(name, labels.collect::<Vec<_>>())
+    /// The one door to the recorder: a series beyond the bound becomes that of all others.
+    fn key(&self, name: &'static str, labels: Labels<'_>) -> Key {
+        let labels = labels.iter().map(|(name, value)| Label::new(*name, value.clone()));
+        let key = Key::from_parts(name, labels.collect::<Vec<_>>());
+        self.series().admit(name, key).unwrap_or_else(|instead| {
+            self.count_overflow("series");
+            instead
+        })
+    }
 }

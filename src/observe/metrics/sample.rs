@@ -3,7 +3,7 @@
 use crate::client::ClientStats;
 use crate::observe::metrics::endpoints::state;
 use crate::observe::metrics::observer::Metrics;
-use crate::observe::metrics::records::{fixed, set};
+use crate::observe::metrics::records::fixed;
 use crate::observe::names;
 use crate::options::Priority;
 
@@ -16,20 +16,20 @@ impl Metrics {
             let id = endpoint.id.as_str();
             state(self, id, endpoint.state.state);
             let labels = [("endpoint", self.endpoint(id))];
-            set(names::ENDPOINT_INFLIGHT, &labels, f64::from(endpoint.in_flight));
+            self.set(names::ENDPOINT_INFLIGHT, &labels, f64::from(endpoint.in_flight));
         }
         if let Some(queue) = &stats.queue {
             let classes = [Priority::Batch, Priority::Normal, Priority::Interactive];
             for (priority, depth) in classes.into_iter().zip(queue.by_class) {
-                set(names::QUEUE_DEPTH, &[("class", fixed(priority.label()))], depth as f64);
+                self.set(names::QUEUE_DEPTH, &[("class", fixed(priority.label()))], depth as f64);
             }
         }
         if let Some(quota) = &stats.quota {
-            set(names::QUOTA_SCOPES, &[], quota.scopes as f64);
+            self.set(names::QUOTA_SCOPES, &[], quota.scopes as f64);
         }
         if let Some(cache) = &stats.cache {
-            set(names::CACHE_ENTRIES, &[], cache.entries as f64);
-            set(names::CACHE_BYTES, &[], cache.bytes as f64);
+            self.set(names::CACHE_ENTRIES, &[], cache.entries as f64);
+            self.set(names::CACHE_BYTES, &[], cache.bytes as f64);
         }
     }
 }
