@@ -161,7 +161,12 @@ fn client(builder: LlmClientBuilder) -> LlmClient {
 }
 
 fn cache() -> SemanticCache {
-    SemanticCache::builder().seed(1).max_entries(CACHED).build().expect("room for some")
+    SemanticCache::builder()
+        .seed(1)
+        .secret([7; 32])
+        .max_entries(CACHED)
+        .build()
+        .expect("room for some")
 }
 
 fn limiter() -> QuotaLimiter {

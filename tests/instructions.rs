@@ -55,6 +55,9 @@ fn the_hot_paths_take_no_more_instructions_than_recorded() {
 
 #[test]
 fn every_path_is_recorded_and_nothing_else() {
+    if std::env::var_os("EVENKEEL_RECORD").is_some() {
+        return;
+    }
     let recorded = Recorded::read();
     let names: Vec<&str> = recorded.counts.iter().map(|(name, _)| name.as_str()).collect();
     let paths: Vec<&str> = PATHS.iter().map(|(path, ..)| *path).collect();

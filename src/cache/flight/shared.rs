@@ -98,7 +98,7 @@ impl<K: Key, P: Piece> Flight<K, P> {
         polled
     }
 
-    /// The last item, which the member that has polled it need not look up.
+    /// The last item, which the participant that has polled it need not look up.
     fn end(&self, end: Option<Result<P, Ended<P::Error>>>, after: &mut After<P>) -> Option<P> {
         let mut state = self.state.lock();
         match end {

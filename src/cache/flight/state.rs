@@ -219,15 +219,10 @@ impl<P: Piece, W> State<P, W> {
         self.append(item, after);
     }
 
-    /// The work gave its last item, to the member that polled it, and is gone. Where that one is alone,
-    /// nobody else will ask for it.
+    /// The work gave its last item and is gone.
     pub(super) fn complete(&mut self, item: P, after: &mut After<P>) {
         self.stage = Stage::Landed(Ok(()));
-        if self.members > 1 {
-            self.append(item, after);
-        } else {
-            after.shed.push(item);
-        }
+        self.append(item, after);
         after.closed = true;
     }
 
