@@ -182,7 +182,7 @@ async fn a_thousand_panics_fail_the_calls_whose_provider_panicked_and_no_other()
 /// Whether it was answered; another failure than a panic is none of these.
 async fn ask(client: &LlmClient, number: u64) -> bool {
     let question = format!("question {number}");
-    let answer = if number % 2 == 0 {
+    let answer = if number.is_multiple_of(2) {
         client.complete(&*question).await
     } else {
         match client.stream(&*question).await {

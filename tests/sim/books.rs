@@ -142,7 +142,9 @@ async fn every_token_was_charged_once_in_the_store(world: &World, told: &[Told])
         assert!(!fits(&ledger, tenant, rest + 1).await, "t{tenant} was charged less than told");
         assert!(fits(&ledger, tenant, rest - beyond).await, "t{tenant} was charged more than told");
     }
-    every_place_is_back(&ledger).await;
+    for tenant in 0..world.tenants {
+        every_place_is_back(&ledger, tenant).await;
+    }
 }
 
 /// Knows nothing but what is in the store.
@@ -160,8 +162,8 @@ async fn fits(ledger: &QuotaLimiter, tenant: u64, tokens: u64) -> bool {
     true
 }
 
-async fn every_place_is_back(ledger: &QuotaLimiter) {
-    let (tenant, mut places) = (name(0), Vec::new());
+async fn every_place_is_back(ledger: &QuotaLimiter, tenant: u64) {
+    let (tenant, mut places) = (name(tenant), Vec::new());
     for _ in 0..FLEET_PLACES {
         let place = ledger.reserve(&Whose::tenant(&tenant), &Amounts::NONE, now()).await;
         places.push(place.expect("every place is back"));
