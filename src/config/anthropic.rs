@@ -18,6 +18,7 @@ pub(super) fn build(
     let builder = Anthropic::builder()
         .id(name)
         .bounds(http::bounds(config))
+        .allow_http(config.allow_http)
         .capabilities(http::capabilities(config));
     let builder = set(builder, config.base_url.as_ref(), B::base_url);
     let builder = set(builder, config.model.as_ref(), B::model);

@@ -20,6 +20,9 @@ pub struct ProviderConfig {
     /// What stands before the wire's own paths; `None` is the vendor's own address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
+    /// Whether `base_url` may be `http` for a server that is not on this machine. Default no.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_http: bool,
     /// The environment variable that holds the key; `None` sends none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<EnvVar>,
@@ -172,6 +175,7 @@ impl ProviderConfig {
         Self {
             kind,
             base_url: None,
+            allow_http: false,
             api_key_env: None,
             model: None,
             headers: BTreeMap::new(),

@@ -1,5 +1,6 @@
 //! A client of one endpoint, and how its calls end.
 
+use std::fmt;
 use std::time::Duration;
 
 use evenkeel::balance::{BreakerPolicy, HealthPolicy};
@@ -28,7 +29,6 @@ pub(crate) enum End {
     Deadline,
 }
 
-#[derive(Debug)]
 pub(crate) struct Caller {
     client: LlmClient,
     wire: Wire,
@@ -74,7 +74,7 @@ impl Caller {
             .unwrap_err()
     }
 
-    async fn answer(&self, call: Call) -> Result<Completion, Error> {
+    pub(crate) async fn answer(&self, call: Call) -> Result<Completion, Error> {
         if self.way != Way::Streamed {
             return self.client.complete(call).await;
         }
@@ -92,6 +92,12 @@ impl Caller {
     pub(crate) async fn recovers(&self, rig: &Rig) {
         rig.set(Framing::Close, Toxic::Clear);
         assert_eq!(self.ask().await.unwrap().text(), TEXT);
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?}", self.wire, self.way)
     }
 }
 

@@ -69,7 +69,6 @@ impl Flood {
             let (outcome, peak) = peak_of(caller.ask()).await;
             let outcome = outcome.map(|it| it.text().len()).map_err(|error| end(&error));
             let case = format!("{wire:?} {way:?}: {peak} bytes held for {received} received");
-            println!("{case}, {}", peak as i64 - 4 * received as i64);
             assert_eq!(outcome, expected(*wire, *way), "{case}");
             assert!(peak <= 4 * received + CONSTANT, "{case}");
             all_closed(&self.rig).await;
@@ -198,7 +197,6 @@ async fn very_many_small_things_cost_no_more_than_large_ones() {
             {
                 let peak = held(&rig, caller, reply).await;
                 let case = format!("{wire:?} {parts:?}: {peak} bytes held for {received} received");
-                println!("{case}, {}", peak as i64 - 4 * received as i64);
                 assert!(peak <= 4 * received + CONSTANT, "{case}");
             }
         }
@@ -207,7 +205,6 @@ async fn very_many_small_things_cost_no_more_than_large_ones() {
             let peak =
                 held(&rig, &streamed, [stream_head(wire), events.into_bytes()].concat()).await;
             let case = format!("{wire:?} {parts:?}: {peak} bytes held for {size} received");
-            println!("{case}, {}", peak as i64 - 4 * size as i64);
             assert!(peak <= 4 * size + CONSTANT, "{case}");
         }
     }

@@ -15,6 +15,7 @@ mod caller;
 mod cuts;
 mod floods;
 mod nonsense;
+mod outgoing;
 mod proxy;
 mod redirects;
 mod rig;

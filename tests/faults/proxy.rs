@@ -1,7 +1,7 @@
 //! The way to the server, and what can be wrong with it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use evenkeel::rng::Rng;
@@ -59,7 +59,6 @@ pub(crate) struct Proxy {
     toxic: Mutex<Toxic>,
     open: AtomicUsize,
     accepted: AtomicUsize,
-    written: AtomicU64,
 }
 
 impl Proxy {
@@ -68,7 +67,6 @@ impl Proxy {
             toxic: Mutex::new(Toxic::Clear),
             open: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
-            written: AtomicU64::new(0),
         }
     }
 
@@ -85,11 +83,6 @@ impl Proxy {
     /// Connections since this began.
     pub(crate) fn accepted(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)
-    }
-
-    /// Bytes written to clients since this was last asked.
-    pub(crate) fn take_written(&self) -> u64 {
-        self.written.swap(0, Ordering::Relaxed)
     }
 
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, upstream: u16) {
@@ -116,106 +109,92 @@ impl Proxy {
                 writer.shutdown().await?;
                 swallow(reader).await
             }
-            Toxic::Say(script) => self.say(client, &script).await,
-            toxic => {
-                self.pass(client, TcpStream::connect(("127.0.0.1", upstream)).await?, &toxic).await
-            }
+            Toxic::Say(script) => say(client, &script).await,
+            toxic => pass(client, TcpStream::connect(("127.0.0.1", upstream)).await?, &toxic).await,
         }
     }
+}
 
-    async fn pass(
-        &self,
-        client: TcpStream,
-        server: TcpStream,
-        toxic: &Toxic,
-    ) -> std::io::Result<()> {
-        let ((client_reader, mut to_client), (from_server, to_server)) =
-            (client.into_split(), server.into_split());
-        let back = async {
-            self.spoil(from_server, &mut to_client, toxic).await?;
-            if matches!(toxic, Toxic::Reset(_)) {
-                to_client.as_ref().set_zero_linger()?;
-            } else {
-                to_client.shutdown().await?;
-            }
-            Ok::<_, std::io::Error>(matches!(toxic, Toxic::Reset(_)))
-        };
-        let forth = forward(client_reader, to_server);
-        tokio::pin!(forth, back);
-        tokio::select! {
-            // The client has closed.
-            done = &mut forth => done,
-            reset = &mut back => if reset? { Ok(()) } else { forth.await },
+async fn pass(client: TcpStream, server: TcpStream, toxic: &Toxic) -> std::io::Result<()> {
+    let ((client_reader, mut to_client), (from_server, to_server)) =
+        (client.into_split(), server.into_split());
+    let back = async {
+        spoil(from_server, &mut to_client, toxic).await?;
+        if matches!(toxic, Toxic::Reset(_)) {
+            to_client.as_ref().set_zero_linger()?;
+        } else {
+            to_client.shutdown().await?;
         }
+        Ok::<_, std::io::Error>(matches!(toxic, Toxic::Reset(_)))
+    };
+    let forth = forward(client_reader, to_server);
+    tokio::pin!(forth, back);
+    tokio::select! {
+        // The client has closed.
+        done = &mut forth => done,
+        reset = &mut back => if reset? { Ok(()) } else { forth.await },
     }
+}
 
-    /// Passes the answer on as far as `toxic` lets it.
-    async fn spoil(
-        &self,
-        mut from: OwnedReadHalf,
-        to: &mut OwnedWriteHalf,
-        toxic: &Toxic,
-    ) -> std::io::Result<()> {
-        let (mut buffer, mut passed) = (vec![0; 1 << 16], 0);
-        loop {
-            let length = from.read(&mut buffer).await?;
-            if length == 0 {
-                return Ok(());
-            }
-            let bytes = &mut buffer[..length];
-            match *toxic {
-                Toxic::Delay(by) => sleep_until(after(now(), by)).await,
-                Toxic::Garble { at, length, seed } => garble(bytes, passed, at..at + length, seed),
-                Toxic::Trickle(tick) => {
-                    for byte in bytes.iter() {
-                        self.write(to, &[*byte]).await?;
-                        sleep_until(after(now(), tick)).await;
-                    }
-                    continue;
-                }
-                Toxic::Cut(at) | Toxic::Reset(at) | Toxic::Stall(at) if passed + length >= at => {
-                    self.write(to, &bytes[..at - passed]).await?;
-                    if matches!(toxic, Toxic::Stall(_)) {
-                        std::future::pending::<()>().await;
-                    }
-                    return Ok(());
-                }
-                _ => {}
-            }
-            self.write(to, bytes).await?;
-            passed += length;
-        }
-    }
-
-    async fn say(&self, mut client: TcpStream, script: &Script) -> std::io::Result<()> {
-        if read_request(&mut client).await.is_none() {
+/// Passes the answer on as far as `toxic` lets it.
+async fn spoil(
+    mut from: OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
+    toxic: &Toxic,
+) -> std::io::Result<()> {
+    let (mut buffer, mut passed) = (vec![0; 1 << 16], 0);
+    loop {
+        let length = from.read(&mut buffer).await?;
+        if length == 0 {
             return Ok(());
         }
-        let (reader, mut writer) = client.into_split();
-        let speaking = async {
-            self.write(&mut writer, &script.head).await?;
-            for _ in 0..script.times {
-                self.write(&mut writer, &script.piece).await?;
-                if let Some(pace) = script.pace {
-                    sleep_until(after(now(), pace)).await;
+        let bytes = &mut buffer[..length];
+        match *toxic {
+            Toxic::Delay(by) => sleep_until(after(now(), by)).await,
+            Toxic::Garble { at, length, seed } => garble(bytes, passed, at..at + length, seed),
+            Toxic::Trickle(tick) => {
+                for byte in bytes.iter() {
+                    to.write_all(&[*byte]).await?;
+                    sleep_until(after(now(), tick)).await;
                 }
+                continue;
             }
-            self.write(&mut writer, &script.tail).await?;
-            if !script.holds {
-                writer.shutdown().await?;
+            Toxic::Cut(at) | Toxic::Reset(at) | Toxic::Stall(at) if passed + length >= at => {
+                to.write_all(&bytes[..at - passed]).await?;
+                if matches!(toxic, Toxic::Stall(_)) {
+                    std::future::pending::<()>().await;
+                }
+                return Ok(());
             }
-            std::future::pending().await
-        };
-        tokio::select! {
-            failed = speaking => failed,
-            gone = swallow(reader) => gone,
+            _ => {}
         }
-    }
-
-    async fn write(&self, to: &mut OwnedWriteHalf, bytes: &[u8]) -> std::io::Result<()> {
         to.write_all(bytes).await?;
-        self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        Ok(())
+        passed += length;
+    }
+}
+
+async fn say(mut client: TcpStream, script: &Script) -> std::io::Result<()> {
+    if read_request(&mut client).await.is_none() {
+        return Ok(());
+    }
+    let (reader, mut writer) = client.into_split();
+    let speaking = async {
+        writer.write_all(&script.head).await?;
+        for _ in 0..script.times {
+            writer.write_all(&script.piece).await?;
+            if let Some(pace) = script.pace {
+                sleep_until(after(now(), pace)).await;
+            }
+        }
+        writer.write_all(&script.tail).await?;
+        if !script.holds {
+            writer.shutdown().await?;
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        failed = speaking => failed,
+        gone = swallow(reader) => gone,
     }
 }
 

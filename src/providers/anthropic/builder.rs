@@ -23,6 +23,7 @@ pub struct AnthropicBuilder {
     betas: Vec<String>,
     headers: Vec<(String, SecretString)>,
     bounds: HttpBounds,
+    plain_http: bool,
     max_tokens: u64,
     capabilities: Capabilities,
     cache_system: bool,
@@ -39,6 +40,7 @@ impl Default for AnthropicBuilder {
             betas: Vec::new(),
             headers: Vec::new(),
             bounds: HttpBounds::new(),
+            plain_http: false,
             max_tokens: 4096,
             capabilities: Capabilities::all(),
             cache_system: false,
@@ -53,9 +55,17 @@ impl AnthropicBuilder {
         self
     }
 
-    /// Where `/v1/messages` is. Default `https://api.anthropic.com`.
+    /// Where `/v1/messages` is. Default `https://api.anthropic.com`. `https`, or `http` for a server on
+    /// this machine.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base_url = url.into();
+        self
+    }
+
+    /// Whether `http` is taken for a server that is not on this machine. Default no: the key and every
+    /// prompt would be legible on the way.
+    pub fn allow_http(mut self, yes: bool) -> Self {
+        self.plain_http = yes;
         self
     }
 
@@ -137,6 +147,7 @@ impl AnthropicBuilder {
     fn config(&self) -> Result<Config, BuildError> {
         let mut config = Config::new(&self.base_url);
         config.bounds = self.bounds;
+        config.plain_http = self.plain_http;
         if let Some(key) = &self.api_key {
             config.header("x-api-key", checked(key)?);
         }

@@ -75,7 +75,8 @@ fn within_origin(attempt: Attempt<'_>) -> Action {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether `url` names this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
     url.host_str().is_some_and(|host| {
         let address = host.trim_start_matches('[').trim_end_matches(']').parse();
         host == "localhost" || address.is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())

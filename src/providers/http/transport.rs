@@ -15,7 +15,7 @@ use crate::providers::http::bounds::HttpBounds;
 use crate::providers::http::clients::Clients;
 use crate::providers::http::decoder::StreamDecoder;
 use crate::providers::http::secrets::Secrets;
-use crate::providers::http::{classify, headers, pull};
+use crate::providers::http::{classify, clients, headers, pull};
 use crate::rate_limits::RateLimits;
 use crate::response::ChatResponse;
 use crate::time;
@@ -33,6 +33,8 @@ pub(crate) struct Config {
     /// Sent with every request, never shown.
     pub headers: Vec<(String, SecretString)>,
     pub bounds: HttpBounds,
+    /// Whether keys and prompts may cross a network in the clear.
+    pub plain_http: bool,
 }
 
 impl Config {
@@ -234,7 +236,7 @@ impl Transport {
             .header(header::ACCEPT, accept)
             .headers(self.headers.clone());
         if let Some(key) = attempt.idempotency_key {
-            let key = HeaderValue::from_str(key).map_err(|_| {
+            let key = header_value(key).ok_or_else(|| {
                 let message = "the idempotency key does not fit a header";
                 ProviderError::new(ErrorKind::InvalidRequest, message)
             })?;
@@ -294,6 +296,9 @@ fn base_url(config: &Config) -> Result<Url, BuildError> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong("is neither http nor https"));
     }
+    if url.scheme() == "http" && !config.plain_http && !clients::is_loopback(&url) {
+        return Err(wrong("is http, which shows the key to the network; use https or allow_http"));
+    }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(wrong("contains credentials; give them as a key or a header"));
     }
@@ -318,10 +323,15 @@ fn joined(base: &Url, path: &str) -> Url {
 fn header_pair(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), BuildError> {
     let wrong = |reason| BuildError::new(format!("headers[{name:?}]"), reason);
     let parsed = name.parse().map_err(|_| wrong("is no header name"))?;
-    let mut value = HeaderValue::from_str(value)
-        .map_err(|_| wrong("its value has characters no header may"))?;
+    let mut value =
+        header_value(value).ok_or_else(|| wrong("its value has characters no header may"))?;
     value.set_sensitive(true);
     Ok((parsed, value))
+}
+
+/// ASCII alone: what other bytes mean in a header is anybody's guess.
+fn header_value(text: &str) -> Option<HeaderValue> {
+    text.is_ascii().then(|| HeaderValue::from_str(text).ok()).flatten()
 }
 
 fn is_secret(name: &HeaderName) -> bool {
@@ -345,6 +355,12 @@ mod tests {
             ["", "api.example.com", "ftp://x/", "https://u:p@x/", "https://x/?a=b", "https://x/#a"]
         {
             assert_eq!(url(wrong).field(), "base_url", "{wrong}");
+        }
+        for plain in ["http://x/", "http://10.0.0.7/", "http://127.0.0.1.example.com/"] {
+            assert_eq!(url(plain).field(), "base_url", "{plain}");
+            let mut allowed = Config::new(plain);
+            allowed.plain_http = true;
+            assert!(Transport::new(allowed).is_ok(), "{plain}");
         }
         let header = |name: &str, value: &str| refused(|config| config.header(name, value));
         assert_eq!(header("x y", "v").field(), "headers[\"x y\"]");

@@ -24,6 +24,7 @@ pub struct OpenAiBuilder {
     headers: Vec<(String, SecretString)>,
     query: Vec<(String, String)>,
     bounds: HttpBounds,
+    plain_http: bool,
     model: Option<String>,
     max_tokens_field: Option<MaxTokensField>,
     stream_usage: bool,
@@ -47,6 +48,7 @@ impl Default for OpenAiBuilder {
             headers: Vec::new(),
             query: Vec::new(),
             bounds: HttpBounds::default(),
+            plain_http: false,
             model: None,
             max_tokens_field: None,
             stream_usage: true,
@@ -98,9 +100,17 @@ impl OpenAiBuilder {
         self
     }
 
-    /// What stands before `/chat/completions`. Default OpenAI's own address.
+    /// What stands before `/chat/completions`. Default OpenAI's own address. `https`, or `http` for a
+    /// server on this machine.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base_url = url.into();
+        self
+    }
+
+    /// Whether `http` is taken for a server that is not on this machine. Default no: the key and every
+    /// prompt would be legible on the way.
+    pub fn allow_http(mut self, yes: bool) -> Self {
+        self.plain_http = yes;
         self
     }
 
@@ -183,6 +193,7 @@ impl OpenAiBuilder {
         let mut config = Config::new(self.base_url);
         config.query = self.query;
         config.bounds = self.bounds;
+        config.plain_http = self.plain_http;
         if let Some(key) = &self.key {
             let (name, value) = key_header(&self.key_header, key.expose_secret())?;
             config.header(name, value);
