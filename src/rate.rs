@@ -120,11 +120,6 @@ impl Rate {
         ((at as u128 * self.drain as u128) >> FRACTION) as u64
     }
 
-    #[cold]
-    fn not_yet(&self, over: u64, now: u64) -> Refused {
-        Refused::NotYet(Duration::from_nanos(self.drain_time(over, now)))
-    }
-
     /// The first nanosecond after `at` at which `units` more have drained.
     fn drain_time(&self, units: u64, at: u64) -> u64 {
         let drain = u128::from(self.drain);
@@ -217,7 +212,6 @@ impl Bucket {
     /// # Errors
     /// [`Refused::Never`] when it is larger than the burst; [`Refused::NotYet`] with the exact time
     /// after which it fits, when nothing else is taken or refunded meanwhile.
-    #[inline]
     pub fn reserve(&self, rate: &Rate, amount: u64, now: u64) -> Result<Taken, Refused> {
         let units = rate.units(amount);
         if units > rate.burst {
@@ -243,7 +237,6 @@ impl Bucket {
         self.take(rate, units, now, u64::MAX).unwrap_or_default()
     }
 
-    #[inline]
     fn take(&self, rate: &Rate, units: u64, now: u64, limit: u64) -> Result<Taken, Refused> {
         // Acquire, here and where the exchange fails, pairs with its Release: a place is seen with
         // every refund that came before it, or what fits in any order could be refused.
@@ -254,7 +247,8 @@ impl Bucket {
             let empty = rate.drained(now).wrapping_add(refunded);
             let after = level(end, empty).saturating_add(units);
             if after > limit {
-                return Err(rate.not_yet(after - limit, now));
+                let wait = rate.drain_time(after - limit, now);
+                return Err(Refused::NotYet(Duration::from_nanos(wait)));
             }
             let next = empty.wrapping_add(after.min(MAX_LEVEL));
             // Release pairs with the Acquire above and in `lower_to`; Acquire pairs with the Release
@@ -277,7 +271,6 @@ impl Bucket {
 
     /// Corrects what was taken to what was used. A shortfall is charged; of an excess, what has not
     /// drained yet is refunded. Says whether anything was.
-    #[inline]
     pub fn settle(&self, rate: &Rate, taken: Taken, actual: u64, now: u64) -> bool {
         let units = rate.units(actual);
         if units <= taken.units {
@@ -293,7 +286,6 @@ impl Bucket {
         self.refund(rate, taken, taken.units, now)
     }
 
-    #[inline]
     fn refund(&self, rate: &Rate, taken: Taken, excess: u64, now: u64) -> bool {
         if excess == 0 {
             return false;

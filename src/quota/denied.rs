@@ -134,10 +134,7 @@ impl Denied {
         Self { level, reason, tenant: None, on_limit: OnLimit::Reject }
     }
 
-    /// With the tenant that was denied. Called, so that whoever is let in need not move around what a
-    /// refusal would be made of.
-    #[cold]
-    #[inline(never)]
+    /// With the tenant that was denied.
     pub(crate) fn of(mut self, tenant: Option<&TenantId>) -> Self {
         self.tenant = tenant.cloned();
         self

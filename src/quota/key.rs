@@ -103,22 +103,13 @@ fn add(sums: &mut [u128; 2], secret: &[u128; 2], word: u64) {
 }
 
 /// Eight bytes at a time, the last padded with zeros.
-#[inline]
 fn words_of(text: &str, mut visit: impl FnMut(u64)) {
     let (whole, rest) = text.as_bytes().as_chunks::<8>();
     whole.iter().for_each(|word| visit(u64::from_le_bytes(*word)));
     if !rest.is_empty() {
-        visit(last_word(text.as_bytes(), rest));
-    }
-}
-
-/// The last bytes of `text`, fewer than eight. They are copied where there is nothing else: of a text
-/// of eight bytes or more, the last eight are read, which is a single load.
-#[inline]
-fn last_word(text: &[u8], rest: &[u8]) -> u64 {
-    match text.last_chunk::<8>() {
-        Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
-        None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        visit(u64::from_le_bytes(last));
     }
 }
 

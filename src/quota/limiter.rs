@@ -11,7 +11,7 @@ use crate::quota::budget::Budget;
 use crate::quota::builder::QuotaBuilder;
 use crate::quota::denied::{Denied, Level, Reason};
 use crate::quota::estimate::Estimator;
-use crate::quota::held::{CallScopes, Held, objection};
+use crate::quota::held::{CallScopes, objection};
 use crate::quota::key::ScopeKey;
 use crate::quota::limits::{Dimension, Limits};
 use crate::quota::plan::{Plan, Shared};
@@ -161,17 +161,13 @@ impl QuotaLimiter {
         self.inner.kept_here(whose.tenant)?;
         let (now, line) = (self.inner.moment(now), self.inner.line(whose));
         let taken = self.inner.estimator.taken_of(amounts);
-        // Filled where it is returned: it is some two hundred bytes, and moving it costs as much as
-        // taking.
-        let mut result = Ok(Reservation::new(line, *amounts, &taken));
-        let scopes =
-            |held: &mut Held| self.inner.scopes_of(line, whose, now, |scope| held.add(scope));
-        if let Ok(reservation) = &mut result
-            && let Err(denied) = reservation.take(scopes, &taken, now)
-        {
-            result = Err(denied.of(whose.tenant));
+        // Filled where it lies: it is some two hundred bytes, and moving it costs as much as taking.
+        let mut reservation = Reservation::new(line, *amounts, &taken);
+        let scopes = |scopes: &mut _| self.inner.scopes_of(line, whose, now, scopes);
+        match reservation.take(scopes, &taken, now) {
+            Ok(()) => Ok(reservation),
+            Err(denied) => Err(denied.of(whose.tenant)),
         }
-        result
     }
 
     /// What stands against `amounts` at `now`, without taking anything.
@@ -186,9 +182,8 @@ impl QuotaLimiter {
     ) -> Result<Option<Denied>, Denied> {
         let now = self.inner.moment(now);
         let mut scopes = CallScopes::new();
-        let line = self.inner.line(whose);
-        self.inner.scopes_of(line, whose, now, |scope| scopes.push(scope))?;
-        let denied = objection(scopes.iter(), &self.inner.estimator.taken_of(amounts), now);
+        self.inner.scopes_of(self.inner.line(whose), whose, now, &mut scopes)?;
+        let denied = objection(&scopes, &self.inner.estimator.taken_of(amounts), now);
         Ok(denied.map(|denied| denied.of(whose.tenant)))
     }
 
@@ -280,7 +275,7 @@ impl QuotaLimiter {
         let line = self.inner.line(&Whose::tenant(tenant));
         let now = self.inner.moment(now());
         let mut scopes = CallScopes::new();
-        self.inner.scopes_of_handle(line, tenant, now, |scope| scopes.push(scope))?;
+        self.inner.scopes_of_handle(line, tenant, now, &mut scopes)?;
         Ok(TenantHandle { limiter: self.clone(), tenant: tenant.clone(), line, scopes })
     }
 
@@ -384,23 +379,21 @@ impl TenantHandle {
         let inner = &self.limiter.inner;
         inner.kept_here(Some(&self.tenant))?;
         let (now, taken) = (inner.moment(now), inner.estimator.taken_of(amounts));
-        let mut result = Ok(Reservation::new(self.line, *amounts, &taken));
-        if let Ok(reservation) = &mut result
-            && let Err(denied) = reservation.take(|held| self.scopes_now(now, held), &taken, now)
-        {
-            result = Err(denied.of(Some(&self.tenant)));
+        let mut reservation = Reservation::new(self.line, *amounts, &taken);
+        match reservation.take(|scopes| self.scopes_now(now, scopes), &taken, now) {
+            Ok(()) => Ok(reservation),
+            Err(denied) => Err(denied.of(Some(&self.tenant))),
         }
-        result
     }
 
     /// The scopes that are held, or those in their place once limits have changed.
-    #[inline]
-    fn scopes_now(&self, now: Moment, held: &mut Held) -> Result<(), Denied> {
+    fn scopes_now(&self, now: Moment, scopes: &mut CallScopes) -> Result<(), Denied> {
         if self.scopes.iter().any(|scope| scope.is_retired()) {
-            let add = |scope| held.add(scope);
-            return self.limiter.inner.scopes_of_handle(self.line, &self.tenant, now, add);
+            return self.limiter.inner.scopes_of_handle(self.line, &self.tenant, now, scopes);
         }
-        self.scopes.iter().for_each(|scope| held.add(Arc::clone(scope)));
+        for scope in &self.scopes {
+            scopes.push(Arc::clone(scope));
+        }
         Ok(())
     }
 }
@@ -489,22 +482,22 @@ impl Inner {
         line: ScopeKey,
         whose: &Whose<'_>,
         now: Moment,
-        mut add: impl FnMut(Arc<Scope>),
+        scopes: &mut CallScopes,
     ) -> Result<(), Denied> {
         if let Some(plan) = &self.tenant_model {
             let key = self.scopes.key(TENANT_MODEL, whose.tenant_name(), whose.model_name());
-            add(self.scope(key, plan, whose, now)?);
+            scopes.push(self.scope(key, plan, whose, now)?);
         }
         if let Some(scope) = self.tenant_scope(line, whose, now)? {
-            add(scope);
+            scopes.push(scope);
         }
         for (kind, (name, plan)) in (FIRST_KEY..).zip(&self.keys) {
             if let Some((_, value)) = whose.keys.iter().find(|(key, _)| key == name) {
-                add(self.scope(self.scopes.key(kind, value, ""), plan, whose, now)?);
+                scopes.push(self.scope(self.scopes.key(kind, value, ""), plan, whose, now)?);
             }
         }
         if let Some(scope) = &self.global {
-            add(Arc::clone(scope));
+            scopes.push(Arc::clone(scope));
         }
         Ok(())
     }
@@ -565,10 +558,10 @@ impl Inner {
         line: ScopeKey,
         tenant: &TenantId,
         now: Moment,
-        add: impl FnMut(Arc<Scope>),
+        scopes: &mut CallScopes,
     ) -> Result<(), Denied> {
-        let own = self.tenant_scope(line, &Whose::tenant(tenant), now)?;
-        own.into_iter().chain(self.global.clone()).for_each(add);
+        scopes.extend(self.tenant_scope(line, &Whose::tenant(tenant), now)?);
+        scopes.extend(self.global.clone());
         Ok(())
     }
 }

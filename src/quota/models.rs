@@ -7,7 +7,7 @@ use loom::thread;
 
 use crate::quota::amounts::Amounts;
 use crate::quota::denied::Level;
-use crate::quota::held::Held;
+use crate::quota::held::{CallScopes, Held};
 use crate::quota::limits::{Dimension, Limit, Limits};
 use crate::quota::plan::{Plan, Shared};
 use crate::quota::scope::{Moment, Scope};
@@ -34,7 +34,7 @@ fn used(scope: &Scope) -> u64 {
 /// Takes six of ten tokens from every scope and uses some; whether it was let in.
 fn call(scopes: &[Arc<Scope>], actual: u64) -> bool {
     let mut held = Held::default();
-    scopes.iter().for_each(|scope| held.add(Arc::clone(scope)));
+    *held.scopes() = CallScopes::from(scopes);
     let taken = held.take(&Amounts::tokens(6, 0), NOW).is_ok();
     if taken {
         let _freed = held.settle(&Amounts::tokens(actual, 0), NOW.nanos);
@@ -85,7 +85,7 @@ fn loom_a_sweep_forgets_no_charge() {
                 let mut places = Default::default();
                 scope.reserve(&Amounts::tokens(6, 0), NOW, &mut places).unwrap();
                 let actual = Amounts::tokens(5, 0);
-                let _freed = scope.settle(&places, &actual, 0);
+                let _freed = scope.settle(&places.taken, &places.budgeted, &actual, 0);
             })
         };
         {
@@ -122,7 +122,7 @@ fn loom_a_place_for_one_is_never_given_to_two_while_limits_change() {
         let before = Arc::new(Scope::new(plan(1)));
         let enter = |scope: Arc<Scope>| {
             let mut held = Held::default();
-            held.add(scope);
+            *held.scopes() = CallScopes::from([scope].as_slice());
             held.take(&Amounts::tokens(1, 0), NOW).ok().map(|()| held)
         };
         let theirs = Arc::clone(&before);
@@ -131,7 +131,7 @@ fn loom_a_place_for_one_is_never_given_to_two_while_limits_change() {
         let ours = enter(Arc::clone(&after));
         let theirs = other.join().unwrap();
         assert!(ours.is_none() || theirs.is_none(), "two at once");
-        for held in [ours, theirs].into_iter().flatten() {
+        for mut held in [ours, theirs].into_iter().flatten() {
             let _freed = held.settle(&Amounts::tokens(1, 0), 0);
         }
         assert_eq!(after.running(), 0);

@@ -83,7 +83,6 @@ impl Plan {
         self.rates.is_empty() && self.budgets.is_empty() && self.concurrency.is_none()
     }
 
-    #[cold]
     pub(crate) fn denied(&self, planned: &Planned, amount: u64, refused: Refused) -> Denied {
         let dimension = planned.dimension;
         match refused {
@@ -95,7 +94,6 @@ impl Plan {
         }
     }
 
-    #[cold]
     pub(crate) fn over_budget(
         &self,
         budget: &Budget,
@@ -111,7 +109,6 @@ impl Plan {
         }
     }
 
-    #[cold]
     pub(crate) fn busy(&self, limit: u32) -> Denied {
         Denied::new(self.level.clone(), Reason::Concurrency { limit }).waiting(self.on_concurrency)
     }

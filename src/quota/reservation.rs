@@ -2,7 +2,7 @@
 
 use crate::quota::amounts::Amounts;
 use crate::quota::denied::Denied;
-use crate::quota::held::Held;
+use crate::quota::held::{CallScopes, Held};
 use crate::quota::key::ScopeKey;
 use crate::quota::scope::Moment;
 use crate::quota::shared::Ticket;
@@ -48,29 +48,24 @@ impl Reservation {
         reservation
     }
 
-    /// Takes `amounts` from the scopes that `find` adds; where that is refused, nothing is left to
+    /// Takes `amounts` from the scopes that `find` gives; where that is refused, nothing is left to
     /// settle.
-    #[inline]
     pub(crate) fn take(
         &mut self,
-        find: impl FnOnce(&mut Held) -> Result<(), Denied>,
+        find: impl FnOnce(&mut CallScopes) -> Result<(), Denied>,
         amounts: &Amounts,
         now: Moment,
     ) -> Result<(), Denied> {
-        if let Err(denied) = find(&mut self.held) {
-            return Err(self.refused(denied, Freed::Nothing));
+        let taken = find(self.held.scopes()).and_then(|()| {
+            self.held.take(amounts, now).map_err(|(denied, freed)| {
+                self.opened(freed);
+                denied
+            })
+        });
+        if taken.is_err() {
+            self.held.clear();
         }
-        match self.held.take(amounts, now) {
-            Ok(()) => Ok(()),
-            Err((denied, freed)) => Err(self.refused(denied, freed)),
-        }
-    }
-
-    #[cold]
-    fn refused(&mut self, denied: Denied, freed: Freed) -> Denied {
-        self.opened(freed);
-        self.held.clear();
-        denied
+        taken
     }
 
     /// What the call was expected to use when it began.
@@ -130,8 +125,9 @@ impl Reservation {
             ticket.end(actual, at);
         }
         if let Some(shared) = self.held.shared() {
-            let freed = self.held.settle(actual, shared.nanos(at));
-            shared.turnstiles.opened(freed, self.line);
+            let nanos = shared.nanos(at);
+            let freed = self.held.settle(actual, nanos);
+            self.opened(freed);
             self.held.clear();
         }
     }

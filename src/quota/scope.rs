@@ -39,18 +39,11 @@ struct More {
 /// Set in `running` once there is a successor.
 const RETIRED: u32 = 1 << 31;
 
-/// What a call took of the limits of one scope, laid out as the scope is: up to two limits by rate
-/// need no allocation.
-#[derive(Debug, Clone, Default)]
+/// What a call took of the limits of its scopes, one after the other.
+#[derive(Debug, Default)]
 pub(crate) struct Places {
-    taken: [Taken; 2],
-    more: Option<Box<MorePlaces>>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct MorePlaces {
-    taken: SmallVec<[Taken; 4]>,
-    budgeted: SmallVec<[Budgeted; 2]>,
+    pub(crate) taken: SmallVec<[Taken; 4]>,
+    pub(crate) budgeted: SmallVec<[Budgeted; 1]>,
 }
 
 /// What a call took of a budget.
@@ -93,7 +86,6 @@ impl Scope {
     }
 
     /// Takes `amounts` from every limit, or from none.
-    #[inline]
     pub(crate) fn reserve(
         &self,
         amounts: &Amounts,
@@ -101,18 +93,15 @@ impl Scope {
         places: &mut Places,
     ) -> Result<(), Refusal> {
         self.enter()?;
-        match self.take_all(amounts, now, places) {
-            // Asked once more: what was taken after the limits changed was not carried over.
-            Ok(()) if !self.is_retired() => Ok(()),
-            Ok(()) => Err(self.undo(Refusal::Retired, places, now)),
-            Err(denied) => Err(self.undo(Refusal::Denied(denied), places, now)),
+        let before = (places.taken.len(), places.budgeted.len());
+        let taken = self.take_all(amounts, now, places);
+        // Asked once more: what was taken after the limits changed was not carried over.
+        if taken.is_ok() && !self.is_retired() {
+            return Ok(());
         }
-    }
-
-    #[cold]
-    fn undo(&self, why: Refusal, places: &mut Places, now: Moment) -> Refusal {
-        let _freed = self.settle(&std::mem::take(places), &Amounts::NONE, now.nanos);
-        why
+        let (taken_here, budgeted_here) = places.split_off(before);
+        let _freed = self.settle(&taken_here, &budgeted_here, &Amounts::NONE, now.nanos);
+        Err(taken.map_or_else(Refusal::Denied, |()| Refusal::Retired))
     }
 
     fn enter(&self) -> Result<(), Refusal> {
@@ -120,14 +109,12 @@ impl Scope {
         let enter = |running: u32| (!full(running)).then_some(running + 1);
         // Relaxed: the count alone decides, and it publishes nothing.
         let entered = self.running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter);
-        entered.map(drop).map_err(|running| self.no_entry(running))
-    }
-
-    #[cold]
-    fn no_entry(&self, running: u32) -> Refusal {
-        match self.plan.concurrency {
-            Some(limit) if running & RETIRED == 0 => Refusal::Denied(self.plan.busy(limit)),
-            _ => Refusal::Retired,
+        match (entered, self.plan.concurrency) {
+            (Ok(_), _) => Ok(()),
+            (Err(running), Some(limit)) if running & RETIRED == 0 => {
+                Err(Refusal::Denied(self.plan.busy(limit)))
+            }
+            (Err(_), _) => Err(Refusal::Retired),
         }
     }
 
@@ -135,31 +122,14 @@ impl Scope {
         self.plan.concurrency.is_some_and(|limit| running >= limit)
     }
 
-    #[inline]
     fn take_all(&self, amounts: &Amounts, now: Moment, places: &mut Places) -> Result<(), Denied> {
-        let here = self.plan.rates.iter().zip(&self.buckets).zip(&mut places.taken);
-        for ((planned, bucket), place) in here {
-            *place = self.take(planned, bucket, amounts, now)?;
-        }
-        match &self.more {
-            None => Ok(()),
-            Some(more) => self.take_more(more, amounts, now, places),
-        }
-    }
-
-    fn take_more(
-        &self,
-        more: &More,
-        amounts: &Amounts,
-        now: Moment,
-        places: &mut Places,
-    ) -> Result<(), Denied> {
         let plan = &self.plan;
-        let places = places.more.get_or_insert_default();
-        for (planned, bucket) in plan.rates.iter().skip(self.buckets.len()).zip(&more.buckets) {
-            places.taken.push(self.take(planned, bucket, amounts, now)?);
+        for (planned, bucket) in self.rates() {
+            let amount = amounts.of(planned.dimension);
+            let taken = bucket.reserve(&planned.rate, amount, now.nanos);
+            places.taken.push(taken.map_err(|refused| plan.denied(planned, amount, refused))?);
         }
-        for (budget, state) in plan.budgets.iter().zip(&more.budgets) {
+        for (budget, state) in plan.budgets.iter().zip(self.budgets()) {
             let amount = amounts.of(budget.dimension);
             let period = state.lock().reserve(budget, amount, now.wall);
             let period = period.map_err(|left| plan.over_budget(budget, amount, left))?;
@@ -168,35 +138,27 @@ impl Scope {
         Ok(())
     }
 
-    #[inline]
-    fn take(
-        &self,
-        planned: &Planned,
-        bucket: &Bucket,
-        amounts: &Amounts,
-        now: Moment,
-    ) -> Result<Taken, Denied> {
-        let amount = amounts.of(planned.dimension);
-        let taken = bucket.reserve(&planned.rate, amount, now.nanos);
-        taken.map_err(|refused| self.plan.denied(planned, amount, refused))
-    }
-
     /// Charges more while the call runs, whether it fits or not. What is charged to limits that have
     /// changed is left to the call's end.
-    pub(crate) fn extend(&self, places: &mut Places, more: &Amounts, nanos: u64) {
-        let before = places.clone();
-        for ((planned, bucket), place) in self.rates().zip(places.rates_mut()) {
+    pub(crate) fn extend(
+        &self,
+        taken: &mut [Taken],
+        budgeted: &mut [Budgeted],
+        more: &Amounts,
+        nanos: u64,
+    ) {
+        let before: SmallVec<[Taken; 4]> = SmallVec::from_slice(taken);
+        for ((planned, bucket), place) in self.rates().zip(&mut *taken) {
             let more = more.of(planned.dimension);
             if more > 0 {
                 *place = bucket.grow(&planned.rate, *place, more, nanos);
             }
         }
         if self.is_retired() {
-            *places = before;
+            taken.copy_from_slice(&before);
             return;
         }
-        let budgets = self.plan.budgets.iter().zip(self.budgets());
-        for ((budget, state), held) in budgets.zip(places.budgets_mut()) {
+        for ((budget, state), held) in self.plan.budgets.iter().zip(self.budgets()).zip(budgeted) {
             let grown = held.amount.saturating_add(more.of(budget.dimension));
             state.lock().settle(held.period, held.amount, grown);
             held.amount = grown;
@@ -204,60 +166,58 @@ impl Scope {
     }
 
     /// Corrects what was taken to what was used, and ends the call here.
-    #[inline]
-    pub(crate) fn settle(&self, places: &Places, actual: &Amounts, nanos: u64) -> Freed {
-        match self.settle_here(places, actual, nanos) {
-            Ok(freed) => freed,
-            Err(late) => {
-                let moved = self.successor().places(&self.plan, places, actual, late);
-                settle_elsewhere(moved, actual, nanos)
+    pub(crate) fn settle(
+        &self,
+        taken: &[Taken],
+        budgeted: &[Budgeted],
+        actual: &Amounts,
+        nanos: u64,
+    ) -> Freed {
+        let mut freed = match self.settle_here(taken, budgeted, actual, nanos) {
+            Settled::Here(freed) => return freed,
+            Settled::Moved(moved) => moved,
+        };
+        // A loop: limits may change very often while a long call runs.
+        loop {
+            let (scope, places) = freed;
+            match scope.settle_here(&places.taken, &places.budgeted, actual, nanos) {
+                Settled::Here(here) => return here,
+                Settled::Moved(moved) => freed = moved,
             }
         }
     }
 
-    /// Fails where the limits have changed, so that not all of it is settled here; the error says
-    /// whether none of it is.
-    #[inline]
-    fn settle_here(&self, places: &Places, actual: &Amounts, nanos: u64) -> Result<Freed, bool> {
+    fn settle_here(
+        &self,
+        taken: &[Taken],
+        budgeted: &[Budgeted],
+        actual: &Amounts,
+        nanos: u64,
+    ) -> Settled {
         let late = self.is_retired();
-        let refunded = !late && self.correct(places, actual, nanos);
+        let refunded = !late && self.correct(taken, budgeted, actual, nanos);
         // Acquire pairs with the Release in `retire`: the successor is there. Release pairs with the
         // Acquire there and in `is_idle`: a call that has left has charged what it used.
         if self.running.fetch_sub(1, Ordering::AcqRel) & RETIRED == 0 {
-            Ok(self.freed(refunded))
-        } else {
-            // What was corrected here just when the limits changed may be charged twice, but not
-            // lost.
-            Err(late)
+            return Settled::Here(self.freed(refunded));
         }
+        let successor = self.successor();
+        // What was corrected here just when the limits changed may be charged twice, but not lost.
+        Settled::Moved(successor.places(&self.plan, taken, budgeted, actual, late))
     }
 
-    /// Whether anything was given back.
-    #[inline]
-    fn correct(&self, places: &Places, actual: &Amounts, nanos: u64) -> bool {
+    fn correct(
+        &self,
+        taken: &[Taken],
+        budgeted: &[Budgeted],
+        actual: &Amounts,
+        nanos: u64,
+    ) -> bool {
         let mut refunded = false;
-        for ((planned, bucket), taken) in
-            self.plan.rates.iter().zip(&self.buckets).zip(&places.taken)
-        {
+        for ((planned, bucket), taken) in self.rates().zip(taken) {
             refunded |= bucket.settle(&planned.rate, *taken, actual.of(planned.dimension), nanos);
         }
-        match (&self.more, &places.more) {
-            (Some(more), Some(places)) => {
-                self.correct_more(more, places, actual, nanos) || refunded
-            }
-            _ => refunded,
-        }
-    }
-
-    fn correct_more(&self, more: &More, places: &MorePlaces, actual: &Amounts, nanos: u64) -> bool {
-        let mut refunded = false;
-        let rates = self.plan.rates.iter().skip(self.buckets.len()).zip(&more.buckets);
-        for ((planned, bucket), taken) in rates.zip(&places.taken) {
-            refunded |= bucket.settle(&planned.rate, *taken, actual.of(planned.dimension), nanos);
-        }
-        for ((budget, state), held) in
-            self.plan.budgets.iter().zip(&more.budgets).zip(&places.budgeted)
-        {
+        for ((budget, state), held) in self.plan.budgets.iter().zip(self.budgets()).zip(budgeted) {
             state.lock().settle(held.period, held.amount, actual.of(budget.dimension));
         }
         refunded
@@ -382,48 +342,19 @@ impl More {
     }
 }
 
-/// Settles a call where its scope's successor has its places.
-#[cold]
-fn settle_elsewhere(mut moved: (Arc<Scope>, Places), actual: &Amounts, nanos: u64) -> Freed {
-    // A loop: limits may change very often while a long call runs.
-    loop {
-        let (scope, places) = moved;
-        match scope.settle_here(&places, actual, nanos) {
-            Ok(freed) => return freed,
-            Err(late) => moved = scope.successor().places(&scope.plan, &places, actual, late),
-        }
-    }
+/// Where a call was settled.
+enum Settled {
+    Here(Freed),
+    /// Not all here: the limits have changed.
+    Moved((Arc<Scope>, Places)),
 }
 
 impl Places {
-    /// Places of nothing, one for each limit of `plan`.
-    pub(crate) fn of(plan: &Plan) -> Self {
-        let mut places = Self::default();
-        let rates = plan.rates.len().saturating_sub(places.taken.len());
-        if rates > 0 || !plan.budgets.is_empty() {
-            let taken = SmallVec::from_elem(Taken::default(), rates);
-            let budgeted = SmallVec::from_elem(Budgeted::NONE, plan.budgets.len());
-            places.more = Some(Box::new(MorePlaces { taken, budgeted }));
-        }
-        places
-    }
-
-    /// What was taken of the limits by rate, in the order of the plan; of limits that are not there,
-    /// nothing.
-    pub(crate) fn rates(&self) -> impl Iterator<Item = &Taken> {
-        self.taken.iter().chain(self.more.iter().flat_map(|more| &more.taken))
-    }
-
-    pub(crate) fn rates_mut(&mut self) -> impl Iterator<Item = &mut Taken> {
-        self.taken.iter_mut().chain(self.more.iter_mut().flat_map(|more| &mut more.taken))
-    }
-
-    pub(crate) fn budgets(&self) -> &[Budgeted] {
-        self.more.as_ref().map_or(&[], |more| &more.budgeted)
-    }
-
-    pub(crate) fn budgets_mut(&mut self) -> &mut [Budgeted] {
-        self.more.as_mut().map_or(&mut [], |more| &mut more.budgeted)
+    fn split_off(
+        &mut self,
+        (taken, budgeted): (usize, usize),
+    ) -> (SmallVec<[Taken; 4]>, SmallVec<[Budgeted; 1]>) {
+        (self.taken.drain(taken..).collect(), self.budgeted.drain(budgeted..).collect())
     }
 }
 

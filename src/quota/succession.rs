@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::quota::amounts::Amounts;
 use crate::quota::plan::Plan;
 use crate::quota::scope::{Budgeted, Moment, Places, Scope};
-use crate::rate::Moved;
+use crate::rate::{Moved, Taken};
 use crate::sync::Mutex;
 
 /// What took the place of a scope.
@@ -55,24 +55,25 @@ impl Successor {
     pub(crate) fn places(
         &self,
         old: &Plan,
-        held: &Places,
+        taken: &[Taken],
+        budgeted: &[Budgeted],
         actual: &Amounts,
         may_refund: bool,
     ) -> (Arc<Scope>, Places) {
-        let (moves, new) = (self.moves.lock(), &self.scope.plan);
-        let mut places = Places::of(new);
-        for ((taken, planned), to) in held.rates().zip(&old.rates).zip(&moves.rates) {
+        let moves = self.moves.lock();
+        let mut places = Places::default();
+        places.taken.resize(self.scope.plan.rates.len(), Taken::default());
+        for ((taken, planned), to) in taken.iter().zip(&old.rates).zip(&moves.rates) {
             let Some((to, moved)) = to else { continue };
             let used = actual.of(planned.dimension);
             let kept = if may_refund { *taken } else { taken.without_refund(&planned.rate, used) };
-            if let Some(place) = places.rates_mut().nth(*to) {
-                *place = moved.place(&new.rates[*to].rate, kept);
-            }
+            places.taken[*to] = moved.place(&self.scope.plan.rates[*to].rate, kept);
         }
-        for ((held, budget), to) in held.budgets().iter().zip(&old.budgets).zip(&moves.budgets) {
+        places.budgeted.resize(self.scope.plan.budgets.len(), Budgeted::NONE);
+        for ((held, budget), to) in budgeted.iter().zip(&old.budgets).zip(&moves.budgets) {
             let Some(to) = to else { continue };
             let used = if may_refund { u64::MAX } else { actual.of(budget.dimension) };
-            places.budgets_mut()[*to] = Budgeted { amount: held.amount.min(used), ..*held };
+            places.budgeted[*to] = Budgeted { amount: held.amount.min(used), ..*held };
         }
         (Arc::clone(&self.scope), places)
     }

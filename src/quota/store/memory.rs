@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::contract::{Demand, Grant, QuotaStore, StoredScope, Verdict};
 use crate::quota::amounts::Amounts;
 use crate::quota::denied::{Denied, Reason};
-use crate::quota::held::Held;
+use crate::quota::held::{CallScopes, Held};
 use crate::quota::limits::Limits;
 use crate::quota::plan::{Plan, Shared};
 use crate::quota::scope::{Moment, Scope};
@@ -104,9 +104,8 @@ impl MemoryQuotaStore {
         state.sweep(now, self.most_scopes);
         state.has_room_for(demand, self.most_scopes)?;
         let mut held = Held::default();
-        for scope in &demand.scopes {
-            held.add(state.scope(scope, &self.shared, now));
-        }
+        let scopes = demand.scopes.iter().map(|scope| state.scope(scope, &self.shared, now));
+        *held.scopes() = scopes.collect::<CallScopes>();
         held.take(&demand.amounts, now).map_err(|(denied, _freed)| denied)?;
         let grant = Grant::new(Arc::clone(demand), Vec::new());
         let expires = after(at, demand.expires_in);
@@ -119,7 +118,7 @@ impl MemoryQuotaStore {
     pub(crate) fn settle_at(&self, grant: &Grant, actual: &Amounts, at: Instant) {
         let mut state = self.state.lock();
         state.expire(at, self.moment(at));
-        if let Some(open) = state.open.remove(&grant.demand.id) {
+        if let Some(mut open) = state.open.remove(&grant.demand.id) {
             let _freed = open.held.settle(actual, self.shared.nanos(at));
         }
     }
@@ -180,7 +179,7 @@ impl State {
             return;
         }
         let expired = self.open.extract_if(|_, open| open.expires <= at);
-        expired.for_each(|(_, open)| {
+        expired.for_each(|(_, mut open)| {
             let taken = open.grant.demand.amounts;
             let _freed = open.held.settle(&taken, now.nanos);
         });
