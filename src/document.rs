@@ -12,14 +12,14 @@ const QUOTED: &str = "string \"";
 const LONGEST_WORD: usize = 24;
 
 /// Reads a `T`; an error names the field at fault by its path, and shows neither the document, as some
-/// formats' own errors do, nor a text that stands in it.
+/// formats' own errors do, nor a long text that stands in it.
 pub(crate) fn read<'de, T, D>(deserializer: D) -> Result<T, BuildError>
 where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let path = error.path().to_string();
+        let path = without_long_name(&error.path().to_string());
         let message = without_excerpt(&error.into_inner().to_string());
         BuildError::new(path, without_long_words(&without_texts(&message)))
     })
@@ -66,6 +66,12 @@ fn without_long_words(message: &str) -> String {
     told.collect::<Vec<_>>().join("`")
 }
 
+/// `providers.east.key`: a last name that is no field of ours may be a key, and is left out then.
+fn without_long_name(path: &str) -> String {
+    let (above, name) = path.rsplit_once('.').unwrap_or(("", path));
+    if name.len() <= LONGEST_WORD { path.to_owned() } else { format!("{above}...") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +88,17 @@ mod tests {
         assert_eq!(told, "invalid type: a text, expected u32 at line 1");
         assert_eq!(without_texts(r#"string "never ends"#), "a text");
         assert_eq!(without_texts("a map, expected a string"), "a map, expected a string");
+    }
+
+    #[test]
+    fn a_path_ends_before_what_may_be_a_key() {
+        let key = "k".repeat(LONGEST_WORD + 1);
+        assert_eq!(without_long_name(&format!("providers.east.{key}")), "providers.east...");
+        assert_eq!(
+            without_long_name(&format!("tenants.{key}.rates")),
+            format!("tenants.{key}.rates")
+        );
+        assert_eq!(without_long_name(&key), "...");
     }
 
     #[test]

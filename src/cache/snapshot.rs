@@ -33,7 +33,7 @@ use crate::error::BuildError;
 use crate::time::{FAR_FUTURE, Instant, after, now, wall_clock};
 
 const MAGIC: [u8; 8] = *b"evkcache";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER: usize = 8 + 4 + 8 + 16;
 
 /// Why a snapshot was not written or read.
@@ -73,7 +73,7 @@ struct Contents {
     saved: Duration,
     /// `None` where it was given to the cache.
     secret: Option<Secret>,
-    /// The hash of nothing under the secret.
+    /// What is the same under one secret and under no other.
     mark: Halves,
     embedder: Option<String>,
     calibration: Option<Calibration>,
@@ -231,8 +231,13 @@ fn write(path: &Path, contents: &Contents) -> io::Result<()> {
 
 /// A file for its owner alone, as far as the system knows owners.
 fn private(path: &OsStr) -> io::Result<File> {
+    // What a crash left behind, or somebody put there, has rights of its own.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = File::options();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)

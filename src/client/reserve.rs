@@ -1,6 +1,7 @@
 //! Taking a call's part of its tenant's quota, before anything is asked of a backend.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use crate::balance::Quote;
 use crate::client::caller::Caller;
@@ -19,7 +20,9 @@ use crate::time::{Instant, now};
 /// call goes on.
 pub(super) async fn reserve(settlement: &mut Settlement, call: &Call) -> Result<Instant, Stop> {
     let (terms, books) = settlement.parts();
-    let Some(quota) = &terms.client.quota else { return Ok(terms.start) };
+    // Work that is shared has looked for an answer elsewhere first, which may have taken long.
+    let start = if terms.shared { now() } else { terms.start };
+    let Some(quota) = &terms.client.quota else { return Ok(start) };
     let model = call.request.model.as_deref();
     let whose = Whose::new(call.options.tenant.as_ref(), model, &call.options.quota_keys);
     let quote = quote(terms, call, model);
@@ -29,8 +32,8 @@ pub(super) async fn reserve(settlement: &mut Settlement, call: &Call) -> Result<
     let mut watchdog = Watchdog::default();
     match guarded(&mut watchdog, &terms.place, terms.deadline(), reserving).await {
         Ok(Ok(reservation)) => {
-            let at = if watchdog.is_armed() { now() } else { terms.start };
-            tell_granted(terms, reservation.reserved(), at);
+            let at = if watchdog.is_armed() { now() } else { start };
+            tell_granted(terms, reservation.reserved(), at.saturating_duration_since(start));
             books.bill().hold(reservation);
             Ok(at)
         }
@@ -43,13 +46,13 @@ pub(super) async fn reserve(settlement: &mut Settlement, call: &Call) -> Result<
     }
 }
 
-fn tell_granted(terms: &Terms, reserved: &Amounts, at: Instant) {
+fn tell_granted(terms: &Terms, reserved: &Amounts, waited: Duration) {
     terms.client.tally.quota_granted.one();
     terms.client.emitter.emit(|| Event::QuotaGranted {
         call: terms.caller.call,
         tokens: reserved.of(Dimension::Tokens),
         cost: reserved.cost,
-        waited: at.saturating_duration_since(terms.start),
+        waited,
     });
 }
 

@@ -112,8 +112,8 @@ impl Reason {
     }
 }
 
-/// A call that does not fit its quota. Its words name the limit and not the tenant, for errors are
-/// logged; [`tenant`](Self::tenant) does.
+/// A call that does not fit its quota. Its words name the limit and the tenant, as errors do; its
+/// `Debug` does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Denied {
@@ -181,6 +181,9 @@ impl Denied {
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the {} limit", self.level)?;
+        if let Some(tenant) = &self.tenant {
+            write!(f, " of {tenant}")?;
+        }
         match self.reason {
             Reason::TooLarge { dimension, amount, most } => {
                 write!(f, " allows {most} {} at once, not {amount}", dimension.label())

@@ -6,6 +6,7 @@ use std::time::Duration;
 use loom::thread;
 
 use crate::quota::amounts::Amounts;
+use crate::quota::budget::{Budget, Period};
 use crate::quota::denied::Level;
 use crate::quota::held::{CallScopes, Held};
 use crate::quota::limits::{Dimension, Limit, Limits};
@@ -18,9 +19,26 @@ const NOW: Moment = Moment { nanos: 0, wall: std::time::UNIX_EPOCH };
 
 /// Ten tokens at once, and practically none later.
 fn plan(concurrency: u32) -> Arc<Plan> {
-    let limit = Limit::new(Dimension::Tokens, 10, Duration::from_secs(86_400));
-    let limits = Limits::new().limit(limit).concurrency(concurrency);
-    Arc::new(Plan::new(Level::Tenant, &limits, &Arc::new(Shared::new())))
+    plan_of(&Limits::new().limit(daily(Dimension::Tokens, 10)).concurrency(concurrency))
+}
+
+fn plan_of(limits: &Limits) -> Arc<Plan> {
+    Arc::new(Plan::new(Level::Tenant, limits, &Arc::new(Shared::new())))
+}
+
+const fn daily(dimension: Dimension, amount: u64) -> Limit {
+    Limit::new(dimension, amount, Duration::from_secs(86_400))
+}
+
+/// Limits of so many tokens and calls a day: by rate, and as budgets.
+fn either(tokens: u64, calls: u64) -> [Limits; 2] {
+    let of = |dimension, amount| Budget::new(dimension, amount, Period::Day);
+    let (tokens_by_rate, calls_by_rate) =
+        (daily(Dimension::Tokens, tokens), daily(Dimension::Requests, calls));
+    [
+        Limits::new().limit(tokens_by_rate).limit(calls_by_rate),
+        Limits::new().budget(of(Dimension::Tokens, tokens)).budget(of(Dimension::Requests, calls)),
+    ]
 }
 
 fn scope() -> Arc<Scope> {
@@ -31,11 +49,21 @@ fn used(scope: &Scope) -> u64 {
     10 - scope.available(NOW).next().unwrap().1
 }
 
+/// What is used of the first limit, be it a budget.
+fn used_of(scope: &Scope, burst: u64) -> u64 {
+    let by_rate = scope.available(NOW).next().map(|(_, left)| burst - left);
+    by_rate.or_else(|| Some(scope.budgets_used(NOW).next()?.1)).expect("it has a limit")
+}
+
 /// Takes six of ten tokens from every scope and uses some; whether it was let in.
 fn call(scopes: &[Arc<Scope>], actual: u64) -> bool {
+    call_of(6, scopes, actual)
+}
+
+fn call_of(amount: u64, scopes: &[Arc<Scope>], actual: u64) -> bool {
     let mut held = Held::default();
     *held.scopes() = CallScopes::from(scopes);
-    let taken = held.take(&Amounts::tokens(6, 0), NOW).is_ok();
+    let taken = held.take(&Amounts::tokens(amount, 0), NOW).is_ok();
     if taken {
         let _freed = held.settle(&Amounts::tokens(actual, 0), NOW.nanos);
     }
@@ -111,6 +139,59 @@ fn loom_limits_that_change_lose_no_charge_and_no_call() {
             let after = succeed(&before, plan(1), NOW);
             assert!(caller.join().unwrap());
             assert!(used(&after) >= actual, "{} of {actual}", used(&after));
+            assert_eq!(after.running(), 0);
+        });
+    }
+}
+
+/// Whoever takes from the old limits too late gives nothing back to the new ones, which never had it.
+#[test]
+fn loom_limits_that_change_hand_nothing_out_twice() {
+    for limits in either(10, 9) {
+        loom::model(move || {
+            let before = Arc::new(Scope::new(plan_of(&limits)));
+            assert!(call_of(6, &[Arc::clone(&before)], 6));
+            let theirs = Arc::clone(&before);
+            let caller = thread::spawn(move || call_of(4, &[theirs], 4));
+            let after = succeed(&before, plan_of(&limits), NOW);
+            assert!(caller.join().unwrap());
+            assert_eq!(used_of(&after, 10), 10);
+            assert_eq!(after.running(), 0);
+        });
+    }
+}
+
+#[test]
+fn loom_a_call_that_is_refused_while_limits_change_gives_back_no_more_than_it_took() {
+    for limits in either(10, 1) {
+        loom::model(move || {
+            let before = Arc::new(Scope::new(plan_of(&limits)));
+            assert!(call_of(6, &[Arc::clone(&before)], 6));
+            let theirs = Arc::clone(&before);
+            let caller = thread::spawn(move || call_of(4, &[theirs], 4));
+            let after = succeed(&before, plan_of(&limits), NOW);
+            assert!(!caller.join().unwrap(), "two calls of one");
+            assert!(used_of(&after, 10) >= 6, "{} of 6", used_of(&after, 10));
+            assert_eq!(after.running(), 0);
+        });
+    }
+}
+
+#[test]
+fn loom_what_a_call_is_charged_on_the_way_while_limits_change_is_not_lost() {
+    for limits in either(20, 9) {
+        loom::model(move || {
+            let before = Arc::new(Scope::new(plan_of(&limits)));
+            let mut held = Held::default();
+            *held.scopes() = CallScopes::from([Arc::clone(&before)].as_slice());
+            held.take(&Amounts::tokens(4, 0), NOW).unwrap();
+            let caller = thread::spawn(move || {
+                held.extend(&Amounts::tokens(3, 0), NOW.nanos);
+                let _freed = held.settle(&Amounts::tokens(7, 0), NOW.nanos);
+            });
+            let after = succeed(&before, plan_of(&limits), NOW);
+            caller.join().unwrap();
+            assert!(used_of(&after, 20) >= 7, "{} of 7", used_of(&after, 20));
             assert_eq!(after.running(), 0);
         });
     }

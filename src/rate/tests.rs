@@ -178,6 +178,24 @@ fn nothing_is_refunded_to_a_new_bucket_that_had_drained_from_the_old_one() {
 }
 
 #[test]
+fn what_was_taken_from_the_old_bucket_too_late_has_no_place_in_the_new_one() {
+    let (old, new) = (rate(60, 10), rate(6_000_000, 10));
+    let (before, after) = (Bucket::new(), Bucket::new());
+    let early = before.reserve(&old, 6, 0).unwrap();
+    let moved = after.take_over(&new, &before, &old, 0);
+    let late = before.reserve(&old, 4, 0).unwrap();
+    assert_eq!(moved.place(&new, late), Taken::default());
+    assert!(!after.cancel(&new, moved.place(&new, late), 0));
+    assert_eq!(after.available(&new, 0), 4);
+    // Nor in one after that, where what came in time still has its own.
+    let last = Bucket::new();
+    let again = last.take_over(&old, &after, &new, 0);
+    assert!(!last.cancel(&old, again.place(&old, moved.place(&new, late)), 0));
+    assert!(last.cancel(&old, again.place(&old, moved.place(&new, early)), 0));
+    assert_eq!(last.available(&old, 0), 10);
+}
+
+#[test]
 fn a_smaller_bucket_is_full_and_no_debt_is_forgiven() {
     let (old, small) = (rate(1_000, 1_000), rate(100, 100));
     let (before, after) = (Bucket::new(), Bucket::new());

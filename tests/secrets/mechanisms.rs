@@ -281,8 +281,9 @@ async fn quota() -> Vec<Shown> {
         shown("quota::TenantUsage", limiter.usage(&tenant)),
         shown("quota::Limits", limits()),
         told("quota::Level", Level::Key("project".into())),
-        failed("quota::Denied", &denied),
-        failed("quota::Denied", &own),
+        // Their words name the tenant: whoever is refused asks whose limit it was.
+        shown("quota::Denied", &denied),
+        shown("quota::Denied", &own),
         shown("quota::MemoryQuotaStore", store),
         shown("quota::StoredScope", scope),
         shown("quota::Demand", demand),

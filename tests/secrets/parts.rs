@@ -3,7 +3,8 @@
 use evenkeel::client::{Fallback, FallbackOn, LlmClientBuilder, Shared};
 use evenkeel::config::{
     AnthropicOptions, CacheConfig, ClientConfig, EmbedderName, EnvVar, OpenAiOptions,
-    ProviderConfig, ProviderKind, QuotaConfig, ScopeName,
+    PostgresConfig, ProviderConfig, ProviderKind, QuotaConfig, RedisConfig, ScopeName,
+    SharedConfig,
 };
 use evenkeel::histogram::Histogram;
 use evenkeel::interop::tower::{ServiceProvider, StreamingService};
@@ -104,6 +105,10 @@ pub(crate) fn config() -> ClientConfig {
     cache.scope = Some(ScopeName::TenantIn(CANARY.into()));
     let mut config = ClientConfig::new();
     config.providers.insert("east".into(), provider);
+    let variable = |name: &str| EnvVar::new(name).unwrap();
+    let mut shared = SharedConfig::new(variable("SECRET"), RedisConfig::new(variable("URL")));
+    shared.postgres = Some(PostgresConfig::new(variable("SERVER")));
+    config.shared = Some(shared);
     (config.quota, config.queue, config.cache) = (Some(quota), Some(queue), Some(cache));
     config
 }
@@ -120,6 +125,9 @@ fn configurations() -> Vec<Shown> {
         shown("config::EnvVar", EnvVar::new("KEY").unwrap()),
         shown("config::QuotaConfig", &config.quota),
         shown("config::CacheConfig", &config.cache),
+        shown("config::SharedConfig", &config.shared),
+        shown("config::RedisConfig", &config.shared.as_ref().unwrap().redis),
+        shown("config::PostgresConfig", &config.shared.as_ref().unwrap().postgres),
         shown("config::ScopeName", ScopeName::Namespace(CANARY.into())),
         shown("config::EmbedderName", embedder()),
         shown("config::Assembly", config.assemble().env(|_| Some(CANARY.into()))),

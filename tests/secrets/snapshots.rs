@@ -76,6 +76,8 @@ async fn a_snapshot_is_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let file = Scratch::new("private");
+    // As a crash would leave it behind, for everybody.
+    std::fs::write(file.0.with_extension("partial"), "").unwrap();
     filled(SemanticCache::builder()).await.save(&file.0).unwrap();
     let mode = std::fs::metadata(&file.0).unwrap().permissions().mode();
     assert_eq!(mode & 0o077, 0, "{mode:o}");

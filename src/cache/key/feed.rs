@@ -41,7 +41,7 @@ impl Feed {
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn long(&mut self, bytes: &[u8]) {
         self.flush();
         if bytes.len() > ROOM {
