@@ -171,8 +171,13 @@ pub(crate) struct Moved {
 
 impl Moved {
     /// The place in the new bucket of what was taken from the old one. Amounts are rounded so that
-    /// less may be refunded, not more.
+    /// less may be refunded, not more. What was taken too late to be carried over has no place there:
+    /// nothing of it is to go back.
     pub(crate) const fn place(&self, rate: &Rate, taken: Taken) -> Taken {
+        // Whatever is taken moves the end on, so what was taken later ends beyond it.
+        if level(taken.end, self.from) > 0 {
+            return Taken { end: 0, units: 0 };
+        }
         let behind = rate.units(level(self.from, taken.end).div_ceil(1 << self.shift));
         let behind = if behind > MAX_LEVEL { MAX_LEVEL } else { behind };
         let units = rate.units(taken.units >> self.shift);

@@ -119,9 +119,22 @@ const fn first_day(month: u32) -> i64 {
 pub(crate) struct BudgetState {
     period: u32,
     used: u64,
+    moved: bool,
 }
 
 impl BudgetState {
+    /// What the state that takes its place starts with. What is taken here later is lost.
+    pub(crate) const fn hand_over(&mut self) -> Self {
+        let handed_over = *self;
+        self.moved = true;
+        handed_over
+    }
+
+    /// Whether another has taken its place, so that nothing is to be taken here.
+    pub(crate) const fn is_moved(&self) -> bool {
+        self.moved
+    }
+
     /// Takes `amount` if it fits; else how long until the period ends, or `None` if it never fits.
     pub(crate) fn reserve(
         &mut self,
@@ -169,7 +182,7 @@ impl BudgetState {
     /// or the budget would stay used up until that future comes. Neither opens anything.
     fn turn_to(&mut self, period: u32) {
         if period > self.period {
-            *self = Self { period, used: 0 };
+            (self.period, self.used) = (period, 0);
         } else if period.saturating_add(1) < self.period {
             self.period = period;
         }
@@ -232,6 +245,20 @@ mod tests {
         state.settle(period, 60, 75);
         assert_eq!(state.used(&budget, at(noon + DAY)), 15, "the overrun is not forgotten");
         assert_eq!(state.used(&budget, at(noon)), 15, "a clock that is set back opens nothing");
+    }
+
+    #[test]
+    fn a_budget_that_was_handed_over_stays_so_and_its_successor_is_whole_in_the_next_period() {
+        let budget = Budget::daily_tokens(100);
+        let mut state = BudgetState::default();
+        let noon = 1_709_121_600;
+        assert!(state.reserve(&budget, 80, at(noon)).is_ok());
+        let mut after = state.hand_over();
+        assert!(state.is_moved() && !after.is_moved());
+        assert_eq!(after.used(&budget, at(noon)), 80);
+        let next = [&mut state, &mut after].map(|state| state.used(&budget, at(noon + DAY)));
+        assert_eq!(next, [0, 0]);
+        assert!(state.is_moved() && !after.is_moved());
     }
 
     #[test]

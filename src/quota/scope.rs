@@ -101,7 +101,7 @@ impl Scope {
         }
         let (taken_here, budgeted_here) = places.split_off(before);
         let _freed = self.settle(&taken_here, &budgeted_here, &Amounts::NONE, now.nanos);
-        Err(taken.map_or_else(Refusal::Denied, |()| Refusal::Retired))
+        taken.and(Err(Refusal::Retired))
     }
 
     fn enter(&self) -> Result<(), Refusal> {
@@ -122,17 +122,25 @@ impl Scope {
         self.plan.concurrency.is_some_and(|limit| running >= limit)
     }
 
-    fn take_all(&self, amounts: &Amounts, now: Moment, places: &mut Places) -> Result<(), Denied> {
+    fn take_all(&self, amounts: &Amounts, now: Moment, places: &mut Places) -> Result<(), Refusal> {
         let plan = &self.plan;
         for (planned, bucket) in self.rates() {
             let amount = amounts.of(planned.dimension);
             let taken = bucket.reserve(&planned.rate, amount, now.nanos);
-            places.taken.push(taken.map_err(|refused| plan.denied(planned, amount, refused))?);
+            let denied = |refused| Refusal::Denied(plan.denied(planned, amount, refused));
+            places.taken.push(taken.map_err(denied)?);
         }
         for (budget, state) in plan.budgets.iter().zip(self.budgets()) {
             let amount = amounts.of(budget.dimension);
-            let period = state.lock().reserve(budget, amount, now.wall);
-            let period = period.map_err(|left| plan.over_budget(budget, amount, left))?;
+            let period = {
+                let mut state = state.lock();
+                if state.is_moved() {
+                    return Err(Refusal::Retired);
+                }
+                state.reserve(budget, amount, now.wall)
+            };
+            let denied = |left| Refusal::Denied(plan.over_budget(budget, amount, left));
+            let period = period.map_err(denied)?;
             places.budgeted.push(Budgeted { period, amount });
         }
         Ok(())
@@ -160,8 +168,11 @@ impl Scope {
         }
         for ((budget, state), held) in self.plan.budgets.iter().zip(self.budgets()).zip(budgeted) {
             let grown = held.amount.saturating_add(more.of(budget.dimension));
-            state.lock().settle(held.period, held.amount, grown);
-            held.amount = grown;
+            let mut state = state.lock();
+            if !state.is_moved() {
+                state.settle(held.period, held.amount, grown);
+                held.amount = grown;
+            }
         }
     }
 

@@ -88,11 +88,12 @@ impl Moves {
             Some((to, into.take_over(rate, bucket, &planned.rate, now.nanos)))
         });
         let budgets = old.budgets.iter().zip(before.budgets()).map(|(budget, state)| {
+            let handed_over = state.lock().hand_over();
             let same = |other: &crate::quota::budget::Budget| {
                 (other.dimension, other.period) == (budget.dimension, budget.period)
             };
             let to = new.budgets.iter().position(same)?;
-            *after.budgets()[to].lock() = *state.lock();
+            *after.budgets()[to].lock() = handed_over;
             Some(to)
         });
         Self { rates: rates.collect(), budgets: budgets.collect() }

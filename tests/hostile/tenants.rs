@@ -1,6 +1,7 @@
 //! Tenants that ask the same at the same time, of a client with everything on.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use evenkeel::cache::LexicalEmbedder;
 use evenkeel::cache::shared::{MemoryCacheStore, MemoryVectorIndex};
@@ -8,6 +9,7 @@ use evenkeel::client::Shared;
 use evenkeel::quota::store::MemoryQuotaStore;
 use evenkeel::quota::{Limits, QuotaLimiter};
 use evenkeel::rng::Rng;
+use evenkeel::time::{after, now, sleep_until};
 use evenkeel::{
     ChatRequest, ChatResponse, Endpoint, LlmClient, RequestQueue, SemanticCache, TenantId, Usage,
     provider_fn,
@@ -25,7 +27,7 @@ fn name(tenant: usize) -> String {
 fn client(shared: Shared, notebook: &Notebook) -> LlmClient {
     let echo = |request: ChatRequest, cx: evenkeel::CallContext| async move {
         drop(request);
-        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        sleep_until(after(now(), Duration::from_millis(30))).await;
         let whose = cx.idempotency_key.as_deref().unwrap_or("nobody").to_owned();
         Ok(ChatResponse::text_only(whose).with_usage(Usage::counted(3, 4)))
     };

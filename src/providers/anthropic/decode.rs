@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{ErrorKind, ProviderError};
 use crate::providers::http::classify::Told;
-use crate::providers::http::lenient::{Each, Lenient, lenient, object, values};
+use crate::providers::http::lenient::{Each, Fields as _, Lenient, fields, lenient, values};
 use crate::request::{Part, Reasoning, ToolCall};
 use crate::response::{ChatResponse, FinishReason};
 use crate::usage::Usage;
@@ -55,16 +55,24 @@ const MOST_BLOCKS: usize = 1024;
 
 fn content(blocks: &RawValue) -> Result<Vec<Part>, ProviderError> {
     let (mut parts, mut trees) = (Vec::new(), Trees::default());
-    let see = |block: &RawValue| {
-        let part = part(block, &mut trees).map_err(|error| error.message().to_owned())?;
+    // Beside the parser's own error, which would make its message an owned text.
+    let mut failed = None;
+    let mut add = |block: &RawValue| {
+        let part = part(block, &mut trees)?;
         if says_something(&part) {
             parts.push(part);
         }
-        if parts.len() > MOST_BLOCKS { Err("too many blocks".to_owned()) } else { Ok(()) }
+        if parts.len() > MOST_BLOCKS { Err(bad("the answer has too many blocks")) } else { Ok(()) }
+    };
+    let see = |block: &RawValue| {
+        add(block).map_err(|error| {
+            failed = Some(error);
+            "a block failed"
+        })
     };
     let mut blocks = serde_json::Deserializer::from_str(blocks.get());
-    blocks.deserialize_seq(Each::new(see)).map_err(malformed)?;
-    Ok(parts)
+    let read = blocks.deserialize_seq(Each::new(see)).map_err(malformed);
+    failed.map_or(read, Err).map(|()| parts)
 }
 
 /// How many values the parts of one answer may hold that this crate has no word for, and has to keep
@@ -192,37 +200,39 @@ pub(super) struct Counts {
 }
 
 /// The same as they are written. What is no count is ignored, for a count is not worth an answer.
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Default)]
 pub(super) struct Tokens {
-    #[serde(deserialize_with = "lenient")]
     input_tokens: Option<u64>,
-    #[serde(deserialize_with = "lenient")]
     cache_read_input_tokens: Option<u64>,
-    #[serde(deserialize_with = "lenient")]
     cache_creation_input_tokens: Option<u64>,
-    #[serde(deserialize_with = "lenient")]
     output_tokens: Option<u64>,
-    #[serde(deserialize_with = "lenient")]
     output_tokens_details: Details,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
+fields!(Tokens:
+    input_tokens,
+    cache_read_input_tokens,
+    cache_creation_input_tokens,
+    output_tokens,
+    output_tokens_details,
+);
+
+#[derive(Default)]
 struct Details {
-    #[serde(deserialize_with = "lenient")]
     thinking_tokens: Option<u64>,
 }
 
+fields!(Details: thinking_tokens);
+
 impl<'de> Lenient<'de> for Tokens {
-    fn of_object<A: MapAccess<'de>>(fields: A) -> Result<Self, A::Error> {
-        object(fields)
+    fn of_object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        Self::read(object)
     }
 }
 
 impl<'de> Lenient<'de> for Details {
-    fn of_object<A: MapAccess<'de>>(fields: A) -> Result<Self, A::Error> {
-        object(fields)
+    fn of_object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        Self::read(object)
     }
 }
 
@@ -426,6 +436,28 @@ mod tests {
             let error = response(body.as_bytes(), false).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Malformed, "{body}");
         }
+    }
+
+    #[test]
+    fn the_last_count_of_a_name_stands() {
+        let body = br#"{"content": [], "usage": {"input_tokens": 1, "input_tokens": 12,
+            "output_tokens": 6, "output_tokens_details": {"thinking_tokens": 1, "thinking_tokens": 2}}}"#;
+        let usage = response(body, false).unwrap().usage;
+        assert_eq!(usage, Usage::counted(12, 6).with_reasoning(2));
+    }
+
+    #[test]
+    fn too_much_of_an_answer_is_called_that() {
+        let error = |content| decode(&answer(content, "end_turn")).unwrap_err();
+        let blocks = error(vec![json!({"type": "text", "text": "a"}); MOST_BLOCKS + 1].into());
+        assert_eq!(blocks.kind(), ErrorKind::Malformed);
+        assert!(blocks.to_string().contains("the answer has too many blocks"), "{blocks}");
+        let values = error(json!([{"type": "novel", "values": vec![0; MOST_VALUES]}]));
+        assert_eq!(values.kind(), ErrorKind::Malformed);
+        assert!(values.to_string().contains("too many values of unknown kinds"), "{values}");
+        let most = vec![json!({"type": "text", "text": "a"}); MOST_BLOCKS];
+        let most = decode(&answer(most.into(), "end_turn")).unwrap();
+        assert_eq!(most.content.len(), MOST_BLOCKS);
     }
 
     #[test]

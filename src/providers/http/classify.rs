@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
 use crate::error::{ErrorKind, ProviderError};
-use crate::providers::http::lenient::{Lenient, lenient, object};
+use crate::providers::http::lenient::{Fields as _, Lenient, fields, lenient};
 
 /// The error that the body of a failed response describes, JSON or not.
 pub(crate) fn error_response(status: u16, body: &[u8]) -> ProviderError {
@@ -30,20 +30,16 @@ pub(crate) struct Told {
     error: Option<Box<Self>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 struct Fields {
-    #[serde(deserialize_with = "lenient")]
     message: Option<String>,
-    #[serde(deserialize_with = "lenient")]
     detail: Option<String>,
-    #[serde(deserialize_with = "lenient")]
     code: Code,
-    #[serde(rename = "type", deserialize_with = "lenient")]
     kind: Option<String>,
-    #[serde(deserialize_with = "lenient")]
     error: Option<Told>,
 }
+
+fields!(Fields: message, detail, code, kind = "type", error);
 
 /// A name, or a status.
 #[derive(Debug, Default)]
@@ -93,8 +89,8 @@ impl<'de> Lenient<'de> for Told {
         Ok(first.unwrap_or_default())
     }
 
-    fn of_object<A: MapAccess<'de>>(fields: A) -> Result<Self, A::Error> {
-        let Fields { message, detail, code, kind, error } = object(fields)?;
+    fn of_object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        let Fields { message, detail, code, kind, error } = Fields::read(object)?;
         let message = message.filter(|text| !text.is_empty()).or(detail);
         Ok(Self { message, code, kind, error: error.map(Box::new) })
     }
@@ -369,6 +365,15 @@ mod tests {
         assert_eq!(message(r#"{"object":"error","message":"e"}"#), "e");
         assert_eq!(message("  <html>f</html> "), "<html>f</html>");
         assert_eq!(message(""), "");
+    }
+
+    #[test]
+    fn the_last_field_of_a_name_stands() {
+        let twice = br#"{"error":{"code":"insufficient_quota","message":"a","message":"b"}}"#;
+        let error = error_response(429, twice);
+        assert_eq!((error.kind(), error.message()), (ErrorKind::QuotaExhausted, "b"));
+        let wrapped = br#"{"error":null,"error":{"type":"x","type":"billing_error"}}"#;
+        assert_eq!(error_response(429, wrapped).kind(), ErrorKind::QuotaExhausted);
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// What a type takes of a JSON value. Its default is what it is where it takes nothing.
@@ -46,15 +45,6 @@ where
     deserializer.deserialize_any(Taking(PhantomData))
 }
 
-/// An object of a type that says how its fields are read.
-pub(crate) fn object<'de, A, T>(object: A) -> Result<T, A::Error>
-where
-    A: MapAccess<'de>,
-    T: Deserialize<'de>,
-{
-    T::deserialize(MapAccessDeserializer::new(object))
-}
-
 impl Lenient<'_> for Option<String> {
     fn of_text(text: &str) -> Self {
         Some(text.to_owned())
@@ -67,16 +57,53 @@ impl Lenient<'_> for Option<u64> {
     }
 }
 
-/// Objects of which nothing but an object is taken.
-pub(crate) trait Fields<'de>: Deserialize<'de> {}
+/// What is read of an object. Made by [`fields`].
+pub(crate) trait Fields<'de>: Default {
+    fn read<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error>;
+}
 
 impl<'de, T: Fields<'de>> Lenient<'de> for Option<T> {
-    fn of_object<A: MapAccess<'de>>(fields: A) -> Result<Self, A::Error> {
-        object(fields).map(Some)
+    fn of_object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        T::read(object).map(Some)
     }
 }
 
-/// An element of a list, read as leniently as a field.
+/// Makes the named fields of a type, and their names in JSON where those differ, what is read of an
+/// object. The last of several fields of one name stands, as in a tree; for what serde derives they
+/// are an error.
+macro_rules! fields {
+    ($type:ty: $($field:ident $(= $name:literal)?),+ $(,)?) => {
+        impl<'de> $crate::providers::http::lenient::Fields<'de> for $type {
+            fn read<A: serde::de::MapAccess<'de>>(mut object: A) -> Result<Self, A::Error> {
+                #[derive(serde::Deserialize)]
+                #[serde(field_identifier)]
+                #[expect(non_camel_case_types, reason = "the fields' own names")]
+                enum Name {
+                    $($(#[serde(rename = $name)])? $field,)+
+                    #[serde(other)]
+                    Other,
+                }
+                let mut read = Self::default();
+                while let Some(name) = object.next_key()? {
+                    match name {
+                        $(Name::$field => {
+                            let value: $crate::providers::http::lenient::Element<_> =
+                                object.next_value()?;
+                            read.$field = value.0;
+                        })+
+                        Name::Other => {
+                            object.next_value::<serde::de::IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(read)
+            }
+        }
+    };
+}
+pub(crate) use fields;
+
+/// A value that is read as leniently as a field.
 pub(crate) struct Element<T>(pub T);
 
 impl<'de, T: Lenient<'de>> Deserialize<'de> for Element<T> {
@@ -196,6 +223,28 @@ mod tests {
         let json = r#"{"text":"a\n","count":"7"}"#;
         let expected = Fields { text: Some("a\n".into()), count: None };
         assert_eq!(serde_json::from_str::<Fields>(json).unwrap(), expected);
+    }
+
+    #[derive(Debug, Default, PartialEq)]
+    struct Last {
+        text: Option<String>,
+        kind: Option<u64>,
+    }
+
+    fields!(Last: text, kind = "type");
+
+    #[test]
+    fn the_last_field_of_a_name_stands() {
+        let read = |json| serde_json::from_str::<Element<Option<Last>>>(json).unwrap().0;
+        let last = |text: Option<&str>, kind| Some(Last { text: text.map(Into::into), kind });
+        assert_eq!(read(r#"{"text":"a","type":1,"text":"b","type":2}"#), last(Some("b"), Some(2)));
+        assert_eq!(read(r#"{"text":"a","text":[{}],"kind":1,"kind":{}}"#), last(None, None));
+        assert_eq!(read(r#"{"te\u0078t":"a","type":1}"#), last(Some("a"), Some(1)));
+        assert_eq!(read("{}"), last(None, None));
+        assert_eq!(read("[7]"), None);
+        for json in [r#"{"text":"a","text":}"#, r#"{"text":"a","#, r#"{"new":[1,}"#] {
+            assert!(serde_json::from_str::<Element<Option<Last>>>(json).is_err(), "{json}");
+        }
     }
 
     #[test]

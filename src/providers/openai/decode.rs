@@ -24,7 +24,7 @@ pub(crate) fn chat(body: &[u8], keep_raw: bool) -> Result<ChatResponse, Provider
         content.push(Part::text(refusal));
         finish = wire::refused(finish);
     }
-    for call in spoken.take_calls() {
+    for call in spoken.take_calls()? {
         content.push(Part::ToolCall(ToolCall::new(call.id(), call.name(), call.arguments()?)));
     }
     let mut response = ChatResponse::new(content, finish).with_usage(usage.unwrap_or_default());
@@ -139,6 +139,33 @@ mod tests {
     fn fields_of_another_type_are_lost_and_nothing_else() {
         let response = says(json!({"content": "hi", "reasoning": {"a": 1}, "refusal": 7}), "stop");
         assert_eq!(response.content, [Part::text("hi")]);
+    }
+
+    #[test]
+    fn the_last_field_of_a_name_stands() {
+        let body = br#"{"choices": [{"message": {"content": [
+                {"type": "x", "type": "text", "text": "no", "text": [{"text": "no", "text": "hi"}]}]}}],
+            "usage": {"prompt_tokens": 1, "prompt_tokens": 9, "completion_tokens": 4,
+                "prompt_tokens_details": {"cached_tokens": 1, "cached_tokens": 5}}}"#;
+        let response = chat(body, false).unwrap();
+        assert_eq!(response.text(), "hi");
+        assert_eq!(response.usage, Usage::counted(9, 4).with_cached_input(5));
+        let groq = br#"{"choices": [{}], "x_groq": {"usage": 7, "usage": {"prompt_tokens": 9}}}"#;
+        assert_eq!(chat(groq, false).unwrap().usage.input_tokens, Some(9));
+    }
+
+    #[test]
+    fn too_many_calls_are_called_that() {
+        let body = |calls: usize| {
+            let call = json!({"id": "c", "function": {"name": "f", "arguments": "{}"}});
+            let choice = json!({"message": {"tool_calls": vec![call; calls]}});
+            json!({"choices": [choice]}).to_string()
+        };
+        let response = chat(body(wire::MOST_CALLS).as_bytes(), false).unwrap();
+        assert_eq!(response.tool_calls().count(), wire::MOST_CALLS);
+        let error = chat(body(wire::MOST_CALLS + 1).as_bytes(), false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Malformed);
+        assert!(error.to_string().contains("the answer has too many tool calls"), "{error}");
     }
 
     #[test]

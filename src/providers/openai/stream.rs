@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::chunk::{Chunk, ChunkStart};
-use crate::error::{ErrorKind, ProviderError};
+use crate::error::ProviderError;
 use crate::providers::http::decoder::StreamDecoder;
 use crate::providers::http::sse::Event;
 use crate::providers::openai::decode;
@@ -109,7 +109,7 @@ impl Decoder {
             self.refused = true;
             chunks.push_back(Chunk::text(place(&mut self.text, &mut self.parts), text));
         }
-        for call in spoken.take_calls() {
+        for call in spoken.take_calls()? {
             chunks.push_back(self.call(&call)?);
         }
         Ok(())
@@ -149,8 +149,7 @@ impl Decoder {
 
     fn open(&mut self, call: &Call<'_>) -> Result<usize, ProviderError> {
         if self.calls.len() >= MOST_CALLS {
-            let message = format!("the answer has more than {MOST_CALLS} tool calls");
-            return Err(ProviderError::new(ErrorKind::Malformed, message));
+            return Err(wire::too_many_calls());
         }
         let part = place(&mut None, &mut self.parts);
         self.calls.push(Open { index: call.index, part, id: String::new(), named: false });

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{ErrorKind, ProviderError};
 use crate::providers::http::classify::Told;
-use crate::providers::http::lenient::{Each, Element, Fields, Lenient, lenient};
+use crate::providers::http::lenient::{Each, Element, Lenient, fields, lenient};
 use crate::response::FinishReason;
 use crate::usage::Usage;
 
@@ -82,29 +82,28 @@ struct Content {
 }
 
 /// One part of a listed content.
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Default)]
 struct Listed {
-    #[serde(rename = "type", deserialize_with = "lenient")]
     kind: Option<String>,
-    #[serde(deserialize_with = "lenient")]
     text: Inner,
-    #[serde(deserialize_with = "lenient")]
     thinking: Inner,
 }
+
+fields!(Listed: kind = "type", text, thinking);
 
 /// The text inside a part: as it stands, or as a list of text parts.
 #[derive(Default)]
 struct Inner(String);
 
 /// Whatever has a text.
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Default)]
 struct Texted {
-    #[serde(deserialize_with = "lenient")]
     text: Option<String>,
 }
 
+fields!(Texted: text);
+
+/// The calls; one more than may be shows that there are too many.
 #[derive(Default)]
 struct Calls<'a>(Vec<Call<'a>>);
 
@@ -128,39 +127,39 @@ struct Function<'a> {
     arguments: Option<&'a RawValue>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Default)]
 struct Groq {
-    #[serde(deserialize_with = "lenient")]
     usage: Option<Counts>,
 }
 
+fields!(Groq: usage);
+
 /// The wire's token counts.
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Default)]
 struct Counts {
-    #[serde(deserialize_with = "lenient")]
     prompt_tokens: Option<u64>,
-    #[serde(deserialize_with = "lenient")]
     completion_tokens: Option<u64>,
-    #[serde(deserialize_with = "lenient")]
     prompt_tokens_details: Option<Details>,
-    #[serde(deserialize_with = "lenient")]
     prompt_cache_hit_tokens: Option<u64>,
-    #[serde(deserialize_with = "lenient")]
     completion_tokens_details: Option<Details>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
+fields!(Counts:
+    prompt_tokens,
+    completion_tokens,
+    prompt_tokens_details,
+    prompt_cache_hit_tokens,
+    completion_tokens_details,
+);
+
+#[derive(Default)]
 struct Details {
-    #[serde(deserialize_with = "lenient")]
     cached_tokens: Option<u64>,
-    #[serde(deserialize_with = "lenient")]
     cache_write_tokens: Option<u64>,
-    #[serde(deserialize_with = "lenient")]
     reasoning_tokens: Option<u64>,
 }
+
+fields!(Details: cached_tokens, cache_write_tokens, reasoning_tokens);
 
 impl<'a> Answer<'a> {
     pub(super) fn parse(json: &'a [u8]) -> Result<Self, ProviderError> {
@@ -215,8 +214,9 @@ impl<'a> Spoken<'a> {
         said(self.refusal.take())
     }
 
-    pub(super) fn take_calls(&mut self) -> Vec<Call<'a>> {
-        self.tool_calls.take().unwrap_or_default().0
+    pub(super) fn take_calls(&mut self) -> Result<Vec<Call<'a>>, ProviderError> {
+        let calls = self.tool_calls.take().unwrap_or_default().0;
+        if calls.len() > MOST_CALLS { Err(too_many_calls()) } else { Ok(calls) }
     }
 }
 
@@ -258,8 +258,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Calls<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut calls = Vec::new();
         deserializer.deserialize_seq(Each::new(|call: Call<'a>| {
-            calls.push(call);
-            if calls.len() > MOST_CALLS { Err("too many tool calls") } else { Ok(()) }
+            if calls.len() <= MOST_CALLS {
+                calls.push(call);
+            }
+            Ok::<_, &str>(())
         }))?;
         Ok(Self(calls))
     }
@@ -298,11 +300,6 @@ impl<'de> Lenient<'de> for Inner {
     }
 }
 
-impl Fields<'_> for Listed {}
-impl Fields<'_> for Texted {}
-impl Fields<'_> for Groq {}
-impl Fields<'_> for Counts {}
-impl Fields<'_> for Details {}
 /// The reason in our words. Some servers name the token that ended the answer.
 fn finish(reason: &str) -> FinishReason {
     match reason {
@@ -346,6 +343,11 @@ impl From<Counts> for Usage {
 /// A text that says something.
 pub(super) fn said(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
+}
+
+/// Of an answer with more than [`MOST_CALLS`].
+pub(super) fn too_many_calls() -> ProviderError {
+    ProviderError::new(ErrorKind::Malformed, "the answer has too many tool calls")
 }
 
 /// Where the JSON went wrong, without quoting it.

@@ -184,7 +184,9 @@ fn calls_come_apart_whatever_servers_do_to_their_ids() {
 fn too_many_calls_are_malformed() {
     let events: Vec<Value> =
         (0..=MOST_CALLS as u64).map(|index| call(index, json!("a"), json!("f"), "")).collect();
-    assert_eq!(answer(&events, ""), Err(ErrorKind::Malformed));
+    let error = read(&events, "").into_iter().find_map(Result::err).unwrap();
+    assert_eq!(error.kind(), ErrorKind::Malformed);
+    assert!(error.to_string().contains("the answer has too many tool calls"), "{error}");
 }
 
 #[test]
