@@ -1,6 +1,7 @@
 //! Tenants that ask the same at the same time, of a client with everything on.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use evenkeel::cache::LexicalEmbedder;
 use evenkeel::cache::shared::{MemoryCacheStore, MemoryVectorIndex};
@@ -10,7 +11,7 @@ use evenkeel::quota::{Limits, QuotaLimiter};
 use evenkeel::rng::Rng;
 use evenkeel::{
     ChatRequest, ChatResponse, Endpoint, LlmClient, RequestQueue, SemanticCache, TenantId, Usage,
-    provider_fn,
+    provider_fn, time,
 };
 
 use crate::Notebook;
@@ -25,7 +26,7 @@ fn name(tenant: usize) -> String {
 fn client(shared: Shared, notebook: &Notebook) -> LlmClient {
     let echo = |request: ChatRequest, cx: evenkeel::CallContext| async move {
         drop(request);
-        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        time::sleep_until(time::now() + Duration::from_millis(30)).await;
         let whose = cx.idempotency_key.as_deref().unwrap_or("nobody").to_owned();
         Ok(ChatResponse::text_only(whose).with_usage(Usage::counted(3, 4)))
     };
