@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use evenkeel::balance::facts::{AccountFact, FactKind, FactStore};
 use evenkeel::cache::shared::CacheStore;
+use evenkeel::cache::{Scope, SemanticCache};
 use evenkeel::quota::store::QuotaStore;
+use evenkeel::quota::{Limits, QuotaLimiter};
 use evenkeel::stores::redis::RedisShared;
+use evenkeel::{ChatRequest, ChatResponse, Endpoint, LlmClient, provider_fn};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::server::{Server, pause};
-use crate::support::{SECRET, answer, key, scope, shared, take, tokens};
+use crate::support::{SECRET, answer, key, patient, scope, shared, take, tokens};
 
 const TENANT: &str = "canary-tenant";
 
@@ -54,6 +57,52 @@ async fn names_and_the_secret_never_reach_the_server() {
     for canary in [TENANT, "canary", SECRET] {
         assert!(!seen.contains(canary), "{canary} in {seen}");
     }
+}
+
+/// What the server told since it was last asked.
+async fn told(monitor: &mut TcpStream) -> String {
+    let mut all = Vec::new();
+    let mut some = vec![0; 1 << 16];
+    while let Ok(Ok(length @ 1..)) =
+        tokio::time::timeout(Duration::from_millis(300), monitor.read(&mut some)).await
+    {
+        all.extend_from_slice(&some[..length]);
+    }
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+#[tokio::test]
+async fn of_a_clients_calls_the_server_sees_answers_and_nothing_else() {
+    let server = Server::start().await;
+    let mut monitor = monitor(&server).await;
+    let answer = |_, _| async { Ok(ChatResponse::text_only("an answer")) };
+    let quota = QuotaLimiter::builder().per_tenant(Limits::new().tokens_per_minute(100_000));
+    let quota = quota.per_key("canary-key", Limits::new().concurrency(9));
+    let cache = SemanticCache::builder().secret(*b"canary-secret-of-all-instances-!");
+    let client = LlmClient::builder()
+        .endpoint(Endpoint::new(provider_fn("p", answer)).account("canary-account"))
+        .quota(quota.build().unwrap())
+        .cache(cache.scope(Scope::tenant_in("canary-namespace")).build().unwrap())
+        .shared(patient(&server))
+        .build()
+        .unwrap();
+    let request = ChatRequest::new("canary-model").system("canary-system").user("canary-question");
+    let call = request.tenant(TENANT).tag("canary-tag").session("canary-session");
+    let call = call.quota_key("canary-key", "canary-project").idempotency_key("canary-call");
+    client.complete(call.clone()).await.unwrap();
+    pause(Duration::from_millis(100)).await;
+    client.complete(call).await.unwrap();
+
+    let mut seen = told(&mut monitor).await;
+    let keys: Vec<String> = server.ask(&["KEYS", "*"]).await;
+    assert!(keys.len() >= 3, "{keys:?}");
+    for key in keys {
+        let kept: Vec<u8> = server.ask(&["DUMP", &key]).await;
+        seen.push_str(&key);
+        seen.push_str(&String::from_utf8_lossy(&kept));
+    }
+    assert!(seen.contains("an answer"), "the answer is there: {seen}");
+    assert!(!seen.contains("canary") && !seen.contains(SECRET), "{seen}");
 }
 
 #[tokio::test]
