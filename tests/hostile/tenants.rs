@@ -27,11 +27,7 @@ fn name(tenant: usize) -> String {
 fn client(shared: Shared, notebook: &Notebook) -> LlmClient {
     let echo = |request: ChatRequest, cx: evenkeel::CallContext| async move {
         drop(request);
-<<<<<<< HEAD
         sleep_until(after(now(), Duration::from_millis(30))).await;
-=======
-        time::sleep_until(time::now() + Duration::from_millis(30)).await;
->>>>>>> security
         let whose = cx.idempotency_key.as_deref().unwrap_or("nobody").to_owned();
         Ok(ChatResponse::text_only(whose).with_usage(Usage::counted(3, 4)))
     };
