@@ -121,6 +121,7 @@ measure() {
   STARTED=()
   trap stop EXIT
   serve
+  header
   if [ -n "$LITER" ]; then
     "$CARGO_TARGET_DIR/release/evenkeel-beside-liter" "$UPSTREAM" "$ROUNDS"
     return
@@ -129,7 +130,6 @@ measure() {
   for each in $ONLY; do
     "start_${each//-/_}"
   done
-  header
   "$CARGO_TARGET_DIR/release/evenkeel-beside-gateways" "$UPSTREAM" "$ROUNDS" <"$RUN/candidates"
 }
 
@@ -222,7 +222,8 @@ stop() {
 header() {
   printf '# %s, %s cores, load %s; %s\n' "$(grep -m 1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs)" \
     "$(nproc)" "$(cut -d' ' -f1-3 /proc/loadavg)" "$(rustc --version)"
-  printf '# %s; bash benches/gateways/run.sh --rounds %s --only "%s"\n' "$(date -u +%F)" "$ROUNDS" "$ONLY"
+  printf '# %s; bash benches/gateways/run.sh --rounds %s %s\n' "$(date -u +%F)" "$ROUNDS" \
+    "${LITER:+--liter}${ONLY:+--only \"$ONLY\"}"
 }
 
 say() { printf '   %s\n' "$1" >&2; }
