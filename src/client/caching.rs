@@ -323,7 +323,7 @@ struct Asking {
 }
 
 impl Asking {
-    /// A block and no async function: that would keep what it is given twice.
+    #[expect(clippy::manual_async_fn, reason = "an async function keeps what it is given twice")]
     fn begin(mut self) -> impl Future<Output = Begun> + Send {
         async move {
             let client = Arc::clone(&self.terms.client);

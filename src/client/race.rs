@@ -20,8 +20,7 @@ use crate::time::{after, now, until};
 
 /// Runs `attempt` until the call is committed to it or to a hedge beside it, or nothing runs any
 /// more. `Err` where the call must stop.
-///
-/// A block and no async function: that would keep what it is given twice.
+#[expect(clippy::manual_async_fn, reason = "an async function keeps what it is given twice")]
 pub(super) fn open<'a>(
     terms: &'a Terms,
     books: &'a mut Books,
