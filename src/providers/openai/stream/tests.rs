@@ -1,5 +1,6 @@
 use super::*;
 use crate::chunk::Accumulator;
+use crate::error::ErrorKind;
 use crate::providers::http::bounds::HttpBounds;
 use crate::providers::http::pull::Decoding;
 use crate::providers::http::transport::Meta;
@@ -184,8 +185,13 @@ fn calls_come_apart_whatever_servers_do_to_their_ids() {
 fn too_many_calls_are_malformed() {
     let events: Vec<Value> =
         (0..=MOST_CALLS as u64).map(|index| call(index, json!("a"), json!("f"), "")).collect();
-    let error = read(&events, "").into_iter().find_map(Result::err).unwrap();
-    assert_eq!(error.kind(), ErrorKind::Malformed);
+    assert_eq!(answer(&events, ""), Err(ErrorKind::Malformed));
+    let (mut decoder, mut chunks) = (Decoder::default(), VecDeque::new());
+    let fails = |event: &Value| {
+        let data = event.to_string();
+        decoder.event(&Event { name: "message", data: &data }, &mut chunks).err()
+    };
+    let error = events.iter().find_map(fails).unwrap();
     assert!(error.to_string().contains("the answer has too many tool calls"), "{error}");
 }
 
