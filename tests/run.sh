@@ -80,6 +80,7 @@ run_checks() {
   # Only built and tested: it is measured on request (cargo bench --bench ratios), for a busy machine
   # must not fail the checks.
   check "comparison with peers" apart benches/peers
+  check "beside gateways" apart benches/gateways
   check "gateway" apart examples/gateway
   check "adapters" apart examples/adapters/genai examples/adapters/async_openai
   check "licences and sources" deny
