@@ -12,7 +12,7 @@ use evenkeel::rng::Rng;
 use evenkeel::time::{after, now, sleep_until};
 use evenkeel::{
     ChatRequest, ChatResponse, Endpoint, LlmClient, RequestQueue, SemanticCache, TenantId, Usage,
-    provider_fn, time,
+    provider_fn,
 };
 
 use crate::Notebook;
