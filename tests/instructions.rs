@@ -160,7 +160,7 @@ fn build() -> PathBuf {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     });
-    artifacts.last().expect("cargo names what it has built")
+    artifacts.collect::<Vec<_>>().pop().expect("cargo names what it has built")
 }
 
 fn count_all(program: &Path) -> Vec<(&'static str, u64)> {

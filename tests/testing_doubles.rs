@@ -477,7 +477,7 @@ mod simulated {
         let limits = ServerLimits::new().requests_per_minute(2).tokens_per_minute(10_000);
         let provider = build(SimulatedProvider::builder("p").limits(limits.clone()));
         let streamed = stream(&provider).await.unwrap();
-        let told = hints(&streamed).rate_limits.unwrap();
+        let told = hints(&streamed).rate_limits.as_deref().unwrap();
         assert_eq!(told.requests.unwrap().remaining, Some(1));
         // Three input tokens, and 256 for an output without a bound.
         assert_eq!(told.tokens.unwrap().remaining, Some(10_000 - 3 - 256));
