@@ -1,12 +1,15 @@
 //! Why a call may not go on, and when it may.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admission::OverQuota;
 use crate::options::TenantId;
 use crate::quota::limits::{Dimension, OnLimit};
+
+/// How many letters of a tenant's name a refusal repeats.
+const LONGEST_NAME: usize = 64;
 
 /// Which kind of scope a limit belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -182,7 +185,8 @@ impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the {} limit", self.level)?;
         if let Some(tenant) = &self.tenant {
-            write!(f, " of {tenant}")?;
+            f.write_str(" of ")?;
+            write_name(tenant.as_str(), f)?;
         }
         match self.reason {
             Reason::TooLarge { dimension, amount, most } => {
@@ -208,6 +212,16 @@ impl fmt::Display for Denied {
             }
         }
     }
+}
+
+/// On one line and not too long, whatever somebody is called.
+fn write_name(name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut letters = name.chars();
+    let shown = letters.by_ref().take(LONGEST_NAME).flat_map(char::escape_debug);
+    for letter in shown {
+        f.write_char(letter)?;
+    }
+    if letters.next().is_some() { f.write_str("..") } else { Ok(()) }
 }
 
 impl std::error::Error for Denied {}

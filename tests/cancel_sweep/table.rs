@@ -62,7 +62,8 @@ const SWEEPS: &[Sweep] = &[
     sweep(
         "cancel_sweep/queue.rs",
         "a_place_in_the_queue_is_given_up_wherever_it_is_dropped",
-        &["RequestQueue::acquire", "Slot::acquire_again"],
+        // The first asks for the time and for the second.
+        &["RequestQueue::acquire", "RequestQueue::acquire_at", "Slot::acquire_again"],
     ),
     sweep(
         "cancel_sweep/queue.rs",
