@@ -1,6 +1,6 @@
 //! Why a call may not go on, and when it may.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::admission::OverQuota;
 use crate::options::TenantId;
 use crate::quota::limits::{Dimension, OnLimit};
 
-/// How many letters of a tenant's name a refusal repeats.
+/// How many letters of a tenant's name a refusal repeats, those of escapes counted.
 const LONGEST_NAME: usize = 64;
 
 /// Which kind of scope a limit belongs to.
@@ -216,12 +216,13 @@ impl fmt::Display for Denied {
 
 /// On one line and not too long, whatever somebody is called.
 fn write_name(name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut letters = name.chars();
-    let shown = letters.by_ref().take(LONGEST_NAME).flat_map(char::escape_debug);
-    for letter in shown {
-        f.write_char(letter)?;
+    let mut room = LONGEST_NAME;
+    for letter in name.chars().map(char::escape_debug) {
+        let Some(left) = room.checked_sub(letter.len()) else { return f.write_str("..") };
+        room = left;
+        write!(f, "{letter}")?;
     }
-    if letters.next().is_some() { f.write_str("..") } else { Ok(()) }
+    Ok(())
 }
 
 impl std::error::Error for Denied {}
