@@ -8,8 +8,8 @@
 //! forgery. The JSON holds questions and answers as they are, and of tenants, namespaces and tags only
 //! hashes; on Unix nobody but the owner may read it. A hash key of the cache's own is in it, so that
 //! keys stay valid. One that [was given](CacheBuilder::secret) is not, for it is worth more than this
-//! file: only a hash under it, by which the next cache knows its own. Vectors are not in it: entries get theirs again when somebody
-//! looks for similar questions.
+//! file: only a hash under it, by which the next cache knows its own. Vectors are not in it: entries
+//! get theirs again when somebody looks for similar questions.
 
 use std::ffi::OsStr;
 use std::fs::File;
